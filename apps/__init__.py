@@ -1,0 +1,1 @@
+"""The wovr command and the Gradio app."""

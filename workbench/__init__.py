@@ -1,0 +1,1 @@
+"""What sits around the method: plots, report, scrubber, widgets."""

@@ -1,0 +1,1 @@
+"""Replaying imagined rollouts for real."""

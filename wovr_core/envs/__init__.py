@@ -1,0 +1,1 @@
+"""Real environments: LIBERO, its fast rendering, pools of processes, scripted demonstrators."""

@@ -1,0 +1,40 @@
+"""Errors that a user can act on. The command line prints them as one line and exits with code 2."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class WovrError(Exception):
+    """Something the user can mend. The message says what was wrong, where, and what would be right."""
+
+
+class UnknownNameError(WovrError):
+    """A name that is not among the known ones (recipe, suite, task, config key, stage)."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        choices = sorted(known)
+        close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]!r}?" if close else "known: " + ", ".join(choices)
+        super().__init__(f"unknown {kind} {name!r}; {hint}")
+
+
+class CorruptFileError(WovrError):
+    """A file of ours that cannot be read as what it should be."""
+
+
+class CheckpointMismatchError(WovrError):
+    """A checkpoint that was made by another recipe or another version than the one that would load it."""
+
+
+class RunFolderError(WovrError):
+    """A run folder that this version, or this recipe, must not write into."""
+
+
+class MissingDependencyError(WovrError):
+    """A system library or an extra that is not installed; the message names the package that brings it."""
+
+
+class Interrupted(WovrError):
+    """Ctrl-C reached a stage; it has checkpointed. Carries the way to go on. Exit code 130."""

@@ -1,0 +1,49 @@
+"""What every policy of the library offers: act, and the exact log-probability of what it did."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+
+@dataclass(frozen=True)
+class ActionChunk:
+    """A decision for the next C steps, for a batch of B observations."""
+
+    actions: torch.Tensor
+    """(B, C, A) float32 raw environment actions."""
+    tokens: torch.Tensor
+    """(B, C, A) int64: the bins that were sampled."""
+    log_probs: torch.Tensor
+    """(B, C, A) float32, of those tokens at the temperature they were sampled with."""
+
+
+class Policy(Protocol):
+    """Observation: the newest frame, the instruction, and the last executed action (known in imagination too)."""
+
+    def act(
+        self,
+        frames: torch.Tensor,
+        instructions: Sequence[str],
+        previous_actions: torch.Tensor,
+        *,
+        temperature: float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> ActionChunk:
+        """frames (B, H, W, 3) u8, previous_actions (B, A). Temperature 0 is greedy (log-probs then at 1)."""
+        ...
+
+    def log_prob(
+        self,
+        frames: torch.Tensor,
+        instructions: Sequence[str],
+        previous_actions: torch.Tensor,
+        tokens: torch.Tensor,
+        *,
+        temperature: float = 1.0,
+    ) -> torch.Tensor:
+        """(B, C, A), differentiable."""
+        ...

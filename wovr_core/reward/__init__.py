@@ -1,0 +1,1 @@
+"""The success classifier and its calibration."""

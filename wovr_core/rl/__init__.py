@@ -1,0 +1,1 @@
+"""Masked GRPO: torch and wovr_core.types only."""

@@ -1,0 +1,1 @@
+"""The action-conditioned video world model and the environment made of it."""
