@@ -1,3 +1,3 @@
-"""The method of WoVR (arXiv 2602.13977): world models as reliable simulators for post-training VLA policies."""
+"""The method of WoVR (arXiv 2602.13977): world models as reliable simulators for RL of VLA policies."""
 
 __version__ = "0.1.0"

@@ -2,7 +2,8 @@
 
 Legend of shapes, used all over the core:
     T actions of an episode, H = W frame size, A = 7 action dimensions, C = 8 actions of a chunk,
-    K chunks of a rollout, F = 1 reference + 4 recent context frames, G rollouts of a group, S simulator state.
+    K chunks of a rollout, F = 1 reference + 4 recent context frames, G rollouts of a group,
+    S simulator state.
 
 Actions are raw environment actions: dx dy dz, drx dry drz in the controller's units in [-1, 1], and the
 gripper (-1 open, +1 close), at 20 Hz. Frames are RGB in RLinf's convention: the raw (upside-down) render

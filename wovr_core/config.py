@@ -1,0 +1,86 @@
+"""Typed, frozen configurations: to and from JSON, and changed by `--set key=value` with clear errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from wovr_core.errors import UnknownNameError, WovrError
+
+Config = TypeVar("Config")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """JSON-ready: tuples become lists, nested dataclasses become objects."""
+    return dict(json.loads(json.dumps(dataclasses.asdict(config))))
+
+
+def from_dict(kind: type[Config], values: dict[str, Any], where: str) -> Config:
+    """Validate plain values into the dataclass `kind`; `where` names their source in the error."""
+    _check_keys(kind, values, where)
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise WovrError(f"{where}: {key} = {first.get('input')!r}: {first['msg'].lower()}") from error
+
+
+def _check_keys(kind: Any, values: dict[str, Any], where: str) -> None:
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    hints = _hints(kind)
+    for name, value in values.items():
+        if name not in fields:
+            raise UnknownNameError(f"key in {where}:", name, fields)
+        if dataclasses.is_dataclass(hints[name]) and isinstance(value, dict):
+            _check_keys(hints[name], value, f"{where}.{name}")
+
+
+def _hints(kind: Any) -> dict[str, Any]:
+    from typing import get_type_hints
+
+    return get_type_hints(kind)
+
+
+def override(config: Config, assignments: Sequence[str]) -> Config:
+    """A copy of `config` with "a.b=value" applied, in order.
+
+    Values are read as JSON where they are JSON (numbers, true, [1, 2]) and as plain text otherwise.
+    Raises UnknownNameError ("did you mean") for keys and WovrError for values of the wrong type.
+    """
+    values = to_dict(config)
+    for assignment in assignments:
+        key, separator, text = assignment.partition("=")
+        if not separator or not key:
+            raise WovrError(f"--set {assignment!r} is not of the form key=value, for example --set sft.steps=500")
+        _assign(type(config), values, key.strip().split("."), _parse(text.strip()), key.strip())
+    return from_dict(type(config), values, "--set") if assignments else config
+
+
+def _parse(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _assign(kind: Any, values: dict[str, Any], path: list[str], value: Any, key: str) -> None:
+    name, *rest = path
+    if name not in {field.name for field in dataclasses.fields(kind)}:
+        prefix = key[: key.rindex(".") + 1] if "." in key and not rest else ""
+        names = [prefix + field.name for field in dataclasses.fields(kind)]
+        raise UnknownNameError("key", prefix + name if not rest else name, names)
+    inner = _hints(kind)[name]
+    if rest:
+        if not dataclasses.is_dataclass(inner):
+            raise WovrError(f"--set {key}: {name} has no parts; set {name} itself")
+        _assign(inner, values[name], rest, value, key)
+    elif dataclasses.is_dataclass(inner):
+        parts = ", ".join(field.name for field in dataclasses.fields(inner))
+        raise WovrError(f"--set {key}: {name} is a group; set one of its keys: {parts}")
+    else:
+        values[name] = value
