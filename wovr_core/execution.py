@@ -1,0 +1,142 @@
+"""Real episodes: a scripted expert, a policy, or a fixed list of actions acting in the simulator.
+
+Each is a function (envs, job) for EnvPool.map, and each is a function of its job alone: whichever worker runs
+it, and with whatever neighbours, the episode is the same, bit for bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from wovr_core.envs.experts import ExpertConfig, run_expert_episode
+from wovr_core.envs.libero import LiberoConfig, LiberoEnv
+from wovr_core.envs.pool import EnvCache
+from wovr_core.types import CHUNK, NULL_ACTION, Episode, FloatArray, StateArray
+
+
+@dataclass(frozen=True)
+class ExpertJob:
+    """One scripted demonstration from a seeded training start."""
+
+    env: LiberoConfig
+    task: int
+    seed: int
+    expert: ExpertConfig
+    fault: bool
+
+
+def run_expert(envs: EnvCache, job: ExpertJob) -> Episode:
+    return run_expert_episode(envs.get(job.env, job.task), job.seed, job.expert, fault=job.fault)
+
+
+@dataclass(frozen=True)
+class PolicyJob:
+    """One episode of a policy checkpoint, from a seeded training start or one of the evaluation states."""
+
+    env: LiberoConfig
+    task: int
+    start: Literal["training", "evaluation"]
+    index: int
+    """The seed of a training start, or the number (0-49) of an evaluation state."""
+    policy: Path
+    temperature: float
+    seed: int
+    max_steps: int
+    steps_after_success: int = CHUNK
+    """Recorded past the first success, so that the released object is seen to lie."""
+
+
+def run_policy(envs: EnvCache, job: PolicyJob) -> Episode:
+    """Act chunk by chunk on the newest frame; stop a little after the first success or at max_steps."""
+    import torch
+
+    from wovr_core.seeding import torch_generator
+
+    env: LiberoEnv = envs.get(job.env, job.task)
+    policy, version = _policy(job.policy)
+    frame = env.reset(job.index) if job.start == "training" else env.reset_to_initial(job.index)
+    generator = torch_generator(job.seed, "policy_episode", job.start, job.task, job.index)
+    frames, states, success = [frame], [env.sim_state()], [False]
+    actions, tokens, log_probs = [], [], []
+    previous = NULL_ACTION
+    stop_at = job.max_steps
+    while len(actions) < stop_at:
+        chunk = policy.act(
+            torch.from_numpy(frame)[None],
+            [env.task.instruction],
+            torch.from_numpy(previous)[None],
+            temperature=job.temperature,
+            generator=generator,
+        )
+        tokens.append(chunk.tokens[0].numpy())
+        log_probs.append(chunk.log_probs[0].numpy())
+        for action in chunk.actions[0].numpy():
+            result = env.step(action)
+            frame, previous = result.frame, action
+            actions.append(action)
+            frames.append(frame)
+            states.append(env.sim_state())
+            success.append(result.success)
+            if result.success and not any(success[:-1]):
+                stop_at = min(job.max_steps, len(actions) + job.steps_after_success)
+    return Episode(
+        id=f"{env.task.suite}-{env.task.task}-{job.start}{job.index:06d}-{version}-{job.seed}",
+        task=env.task,
+        seed=job.index,
+        source=version,
+        frames=np.stack(frames),
+        actions=np.stack(actions).astype(np.float32),
+        success=np.array(success),
+        sim_states=np.stack(states),
+        action_tokens=np.stack(tokens),
+        log_probs=np.stack(log_probs),
+        info={"start": job.start, "temperature": str(job.temperature), "view": job.env.view},
+    )
+
+
+@dataclass(frozen=True)
+class ReplayJob:
+    """Fixed actions from a saved instant: what the audit compares imagination with."""
+
+    env: LiberoConfig
+    task: int
+    episode_id: str
+    sim_state: StateArray
+    actions: FloatArray
+    """(T, A)"""
+
+
+def replay(envs: EnvCache, job: ReplayJob) -> Episode:
+    """Execute the actions exactly, all of them, whatever they lead to."""
+    env: LiberoEnv = envs.get(job.env, job.task)
+    frame = env.restore(job.sim_state)
+    frames, states, success = [frame], [env.sim_state()], [False]
+    for action in job.actions:
+        result = env.step(action)
+        frames.append(result.frame)
+        states.append(env.sim_state())
+        success.append(result.success)
+    return Episode(
+        id=job.episode_id,
+        task=env.task,
+        seed=0,
+        source="replay",
+        frames=np.stack(frames),
+        actions=job.actions,
+        success=np.array(success),
+        sim_states=np.stack(states),
+        info={"start": "replay", "view": job.env.view},
+    )
+
+
+@lru_cache(maxsize=2)
+def _policy(path: Path):  # type: ignore[no-untyped-def]
+    """The policy of a checkpoint, loaded once per worker process. Checkpoint folders are never rewritten."""
+    from wovr_core.model_files import load_policy
+
+    return load_policy(path)

@@ -1,0 +1,93 @@
+"""Imagined rollouts: a policy acting inside the world model, G siblings from each keyframe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from wovr_core.policy.base import Policy
+from wovr_core.rl.advantages import discounted_return
+from wovr_core.rl.loss_mask import valid_steps
+from wovr_core.seeding import derive_seed, torch_generator
+from wovr_core.types import Keyframe, Rollout, RolloutGroup
+from wovr_core.world_model.env import WorldModelEnv
+
+
+@torch.no_grad()
+def imagine_groups(
+    policy: Policy,
+    env: WorldModelEnv,
+    keyframes: Sequence[Keyframe],
+    *,
+    group_size: int,
+    chunks: int,
+    temperature: float,
+    discount: float,
+    seed: int,
+    versions: Mapping[str, str] | None = None,
+) -> list[RolloutGroup]:
+    """One RolloutGroup per keyframe, all imagined in one batch of len(keyframes) * group_size rows.
+
+    Siblings share the start and differ in the policy's samples; the world model's noise is seeded per row.
+    A row's rollout runs on after its first success (its later steps are masked) so that all keep one shape;
+    the batch ends early when every row has succeeded.
+    """
+    rows = [keyframe for keyframe in keyframes for _ in range(group_size)]
+    sampler_seeds = [
+        derive_seed(seed, "world_model", k, g) for k in range(len(keyframes)) for g in range(group_size)
+    ]
+    instructions = [keyframe.task.instruction for keyframe in rows]
+    generator = torch_generator(seed, "policy")
+
+    env.reset(rows, sampler_seeds)
+    frame = torch.from_numpy(np.stack([row.context_frames[-1] for row in rows]))
+    previous = torch.from_numpy(np.stack([row.context_actions[-1] for row in rows]))
+    frames, p_success = [frame[:, None]], [env.p_success_at_start()[:, None]]
+    chunks_taken = []
+    for _ in range(chunks):
+        chunk = policy.act(frame, instructions, previous, temperature=temperature, generator=generator)
+        imagined = env.step(chunk.actions)
+        chunks_taken.append(chunk)
+        frames.append(imagined.frames)
+        p_success.append(imagined.p_success)
+        frame, previous = imagined.frames[:, -1], chunk.actions[:, -1]
+
+    all_frames = torch.cat(frames, 1).numpy()  # (B, K*C+1, H, W, 3)
+    all_p = torch.cat(p_success, 1).float()  # (B, K*C+1)
+    actions = torch.cat([c.actions for c in chunks_taken], 1).numpy()
+    tokens = torch.stack([c.tokens for c in chunks_taken], 1).numpy()
+    log_probs = torch.stack([c.log_probs for c in chunks_taken], 1).numpy()
+    success = all_p[:, 1:] >= env.success_threshold  # (B, K*C): the start itself earns nothing
+    rewards = discounted_return(success, discount).numpy()
+    masks = valid_steps(success).numpy().reshape(len(rows), chunks, -1)
+
+    groups = []
+    for k, keyframe in enumerate(keyframes):
+        group_id = f"{keyframe.start.episode_id}-f{keyframe.start.step:03d}-s{seed % 10**8:08d}-{k:02d}"
+        rollouts = tuple(
+            Rollout(
+                id=f"{group_id}-{g}",
+                task=keyframe.task,
+                start=keyframe.start,
+                group_id=group_id,
+                sampler_seed=sampler_seeds[row],
+                context_frames=keyframe.context_frames,
+                context_actions=keyframe.context_actions,
+                sim_state=keyframe.sim_state,
+                frames=all_frames[row],
+                actions=actions[row],
+                action_tokens=tokens[row],
+                log_probs=log_probs[row],
+                p_success=all_p[row].numpy(),
+                loss_mask=masks[row],
+                reward=float(rewards[row]),
+                versions=dict(versions or {}),
+                info={"keyframe": keyframe.reason, "success_threshold": f"{env.success_threshold:.6f}"},
+            )
+            for g in range(group_size)
+            for row in [k * group_size + g]
+        )
+        groups.append(RolloutGroup(group_id, rollouts))
+    return groups

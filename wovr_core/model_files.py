@@ -1,0 +1,69 @@
+"""Policies, world models and reward classifiers as checkpoint folders, with the lineage that made them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from wovr_core.checkpoints import load_checkpoint, read_manifest, save_checkpoint
+from wovr_core.config import from_dict, to_dict
+
+if TYPE_CHECKING:
+    from wovr_core.policy.tiny_vla import TinyVLA
+    from wovr_core.reward.classifier import RewardClassifier
+    from wovr_core.world_model.model import WorldModel
+
+POLICY, WORLD_MODEL, REWARD = "policy", "world_model", "reward"
+
+
+def version_of(path: Path) -> str:
+    """The version of a checkpoint, from its manifest."""
+    return str(read_manifest(path)["version"])
+
+
+def save_model(
+    path: Path,
+    kind: str,
+    model: torch.nn.Module,
+    *,
+    lineage: Mapping[str, str],
+    extra: Mapping[str, Any] | None = None,
+) -> str:
+    """Save any of the three kinds (each has a dataclass `config`); returns the checkpoint's version."""
+    config = model.config
+    assert dataclasses.is_dataclass(config)
+    return save_checkpoint(path, kind, to_dict(config), model.state_dict(), lineage=lineage, extra=extra)
+
+
+def load_policy(path: Path) -> tuple[TinyVLA, str]:
+    """The policy in evaluation mode, and its version."""
+    from wovr_core.policy.tiny_vla import TinyVLAConfig, build
+
+    checkpoint = load_checkpoint(path, POLICY)
+    policy = build(from_dict(TinyVLAConfig, checkpoint.config, str(path)))
+    checkpoint.load_into(policy, path)
+    return policy.eval(), checkpoint.version
+
+
+def load_world_model(path: Path) -> tuple[WorldModel, str]:
+    """The world model in evaluation mode, and its version."""
+    from wovr_core.world_model.model import WorldModelConfig, build
+
+    checkpoint = load_checkpoint(path, WORLD_MODEL)
+    model = build(from_dict(WorldModelConfig, checkpoint.config, str(path)))
+    checkpoint.load_into(model, path)
+    return model.eval(), checkpoint.version
+
+
+def load_reward(path: Path) -> tuple[RewardClassifier, str]:
+    """The calibrated classifier in evaluation mode, and its version."""
+    from wovr_core.reward.classifier import RewardClassifierConfig, build
+
+    checkpoint = load_checkpoint(path, REWARD)
+    classifier = build(from_dict(RewardClassifierConfig, checkpoint.config, str(path)))
+    checkpoint.load_into(classifier, path)
+    return classifier.eval(), checkpoint.version

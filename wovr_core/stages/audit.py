@@ -1,0 +1,100 @@
+"""Audit imagined rollouts: execute their actions in the simulator from the same instant, and compare."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from wovr_core.audit.outcomes import audit_rollout, summarise
+from wovr_core.data.episode_files import SUFFIX, EpisodeSet, read_episode, read_rollout, write_episode
+from wovr_core.envs.libero import LiberoConfig
+from wovr_core.envs.pool import EnvPool
+from wovr_core.errors import Interrupted
+from wovr_core.execution import ReplayJob, replay
+from wovr_core.files import write_json
+from wovr_core.interrupts import stop_requested
+from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
+from wovr_core.stages.progress import Progress
+from wovr_core.types import CHUNK, Rollout
+
+
+@dataclass(frozen=True)
+class AuditConfig:
+    tolerance: int = CHUNK
+    """Actions by which a real success may come after the imagined one."""
+
+
+@dataclass(frozen=True)
+class AuditInputs:
+    env: LiberoConfig
+    rollouts: str
+    """Folder of imagined rollouts."""
+    version: str
+    workers: int
+
+
+@dataclass(frozen=True)
+class AuditOutputs:
+    false_success: list[int]
+    """[false, imagined successes]"""
+    false_failure: list[int]
+    """[false, imagined failures]"""
+    by_depth: dict[str, list[int]]
+    by_task: dict[str, list[int]]
+    rows: str
+    """JSON file with one row per rollout."""
+    episodes: str
+    """Folder of the real replays; each is named like its rollout."""
+
+
+def run(
+    config: AuditConfig, inputs: AuditInputs, out_dir: Path, on_metrics: OnMetrics = ignore_metrics
+) -> AuditOutputs:
+    """Replay every rollout of the folder; resumes with those that are not on disk yet."""
+    folder = StageFolder(
+        out_dir, "audit", config, {"env": str(inputs.env), "rollouts": inputs.version}, on_metrics
+    )
+    finished = folder.outputs(AuditOutputs)
+    if finished:
+        return finished
+    episodes = folder.path / "episodes"
+    paths = EpisodeSet(Path(inputs.rollouts)).paths
+    missing = [name for name in paths if not (episodes / f"{name}{SUFFIX}").exists()]
+    progress = Progress("audit", len(paths), "rollout", initial=len(paths) - len(missing))
+    with EnvPool(workers=inputs.workers) as pool:
+        jobs = [_job(inputs.env, read_rollout(paths[name])) for name in missing]
+        for episode in pool.map(replay, jobs):
+            write_episode(episodes, episode)
+            progress.update(1)
+            if stop_requested():
+                raise Interrupted("stopped audit; the same command goes on from there")
+    progress.close()
+    audited = [
+        audit_rollout(read_rollout(path), read_episode(episodes / f"{name}{SUFFIX}"), config.tolerance)
+        for name, path in paths.items()
+    ]
+    rows = [
+        {**asdict(a), "task": str(a.task), "divergence": [round(float(d), 3) for d in a.divergence]}
+        for a in audited
+    ]
+    write_json(folder.path / "rows.json", rows)
+    summary = summarise(audited)
+    false, imagined = summary.false_success.count, summary.false_success.total
+    folder.log(
+        len(audited),
+        {"imagined_successes": imagined, "false_successes": false, "rollouts": len(audited)},
+    )
+    return folder.finish(
+        AuditOutputs(
+            false_success=[false, imagined],
+            false_failure=[summary.false_failure.count, summary.false_failure.total],
+            by_depth={k: [r.count, r.total] for k, r in summary.by_depth.items()},
+            by_task={k: [r.count, r.total] for k, r in summary.by_task.items()},
+            rows=str(folder.path / "rows.json"),
+            episodes=str(episodes),
+        )
+    )
+
+
+def _job(env: LiberoConfig, rollout: Rollout) -> ReplayJob:
+    return ReplayJob(env, rollout.task.task, rollout.id, rollout.sim_state, rollout.actions)

@@ -1,0 +1,56 @@
+"""Progress on a terminal (a bar with ETA and throughput), and plain lines now and then elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Mapping
+
+from tqdm.auto import tqdm
+
+logger = logging.getLogger("wovr.progress")
+QUIET_INTERVAL = 15.0
+"""Seconds between lines where there is no terminal."""
+
+
+class Progress:
+    """Counts up to `total`."""
+
+    def __init__(self, label: str, total: int, unit: str, initial: int = 0) -> None:
+        self.label, self.total, self.unit = label, total, unit
+        self._done = self._initial = initial
+        self._started = self._said = time.monotonic()
+        self._bar = tqdm(total=total, initial=initial, desc=label, unit=unit) if sys.stderr.isatty() else None
+
+    @property
+    def rate(self) -> float:
+        """Units a second since this attempt began."""
+        return (self._done - self._initial) / max(1e-9, time.monotonic() - self._started)
+
+    def update(self, count: int = 1) -> None:
+        self._done += count
+        if self._bar is not None:
+            self._bar.update(count)
+        elif time.monotonic() - self._said > QUIET_INTERVAL:
+            self._said = time.monotonic()
+            left = (self.total - self._done) / max(1e-9, self.rate)
+            logger.info(
+                "%s: %d/%d, %.1f %s/s, %.0f s left",
+                self.label,
+                self._done,
+                self.total,
+                self.rate,
+                self.unit,
+                left,
+            )
+
+    def show(self, metrics: Mapping[str, float]) -> None:
+        """Two or three numbers beside the bar."""
+        if self._bar is not None:
+            shown = {key: f"{value:.3g}" for key, value in list(metrics.items())[:3]}
+            self._bar.set_postfix(shown)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,161 @@
+"""What every training loop shares: resume, checkpoint, progress, Ctrl-C. The loop itself stays plain:
+
+    with Training(folder, steps=..., modules={"policy": policy}, optimizer=optimizer) as training:
+        for step in training:
+            ...
+            training.log(metrics)
+
+Iterating starts at the newest complete checkpoint. Draw randomness from (seed, step), see wovr_core.seeding,
+and a run that was killed ends with the same weights, bit for bit, as one that was not.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from wovr_core.checkpoints import load_checkpoint, newest_complete, save_checkpoint
+from wovr_core.errors import Interrupted
+from wovr_core.interrupts import stop_requested
+from wovr_core.stages.folder import StageFolder
+from wovr_core.stages.progress import Progress
+
+KIND = "training_state"
+
+
+class Training:
+    """Iterate over the steps that are still to be done."""
+
+    def __init__(
+        self,
+        folder: StageFolder,
+        *,
+        steps: int,
+        modules: Mapping[str, torch.nn.Module],
+        optimizer: torch.optim.Optimizer,
+        name: str = "training",
+        save_every_seconds: float = 60.0,
+        log_every: int = 25,
+    ) -> None:
+        self.folder = folder
+        self.steps = steps
+        self.name = name
+        self._modules = dict(modules)
+        self._optimizer = optimizer
+        self._save_every = save_every_seconds
+        self._log_every = log_every
+        self._path = folder.path / name
+        self._metrics: dict[str, list[float]] = {}
+        self._progress: Progress | None = None
+        self._step = 0
+
+    def __enter__(self) -> Training:
+        newest = newest_complete(self._path)
+        if newest is not None:
+            self._step = self._load(newest)
+        self.folder.drop_metrics_from(self._step + 1 if self._step else 0, self.name)
+        self._progress = Progress(
+            f"{self.folder.stage} {self.name}", self.steps, unit="step", initial=self._step
+        )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._progress:
+            self._progress.close()
+
+    def __iter__(self) -> Iterator[int]:
+        saved_at = time.monotonic()
+        while self._step < self.steps:
+            yield self._step
+            self._step += 1
+            assert self._progress is not None
+            self._progress.update(1)
+            stopping = stop_requested()
+            if stopping or time.monotonic() - saved_at > self._save_every:
+                self._save()
+                saved_at = time.monotonic()
+            if stopping:
+                raise Interrupted(
+                    f"stopped {self.folder.stage} after step {self._step} of {self.steps}; "
+                    "the same command goes on from there"
+                )
+
+    def log(self, metrics: Mapping[str, float | torch.Tensor]) -> None:
+        """Collect this step's metrics; their means are written every `log_every` steps."""
+        for key, value in metrics.items():
+            self._metrics.setdefault(key, []).append(float(value))
+        done = self._step + 1
+        if done % self._log_every == 0 or done == self.steps:
+            means = {key: sum(values) / len(values) for key, values in self._metrics.items()}
+            assert self._progress is not None
+            means["steps_per_second"] = self._progress.rate
+            self._metrics = {}
+            self.folder.log(done, means, self.name)
+            self._progress.show(means)
+
+    def discard(self) -> None:
+        """Remove the training state once the stage's own checkpoint is written."""
+        shutil.rmtree(self._path, ignore_errors=True)
+
+    def _save(self) -> None:
+        tensors: dict[str, torch.Tensor] = {}
+        for name, module in self._modules.items():
+            tensors |= {f"module.{name}.{key}": value for key, value in module.state_dict().items()}
+        tensors |= _optimizer_tensors(self._optimizer)
+        previous = newest_complete(self._path)
+        extra: dict[str, Any] = {"step": self._step, "metrics": self._metrics}
+        save_checkpoint(self._path / f"step_{self._step:07d}", KIND, {}, tensors, extra=extra)
+        self.folder.remember_time()
+        if previous is not None and previous.name != f"step_{self._step:07d}":
+            shutil.rmtree(previous, ignore_errors=True)
+
+    def _load(self, path: Path) -> int:
+        checkpoint = load_checkpoint(path, KIND)
+        for name, module in self._modules.items():
+            prefix = f"module.{name}."
+            own = {k.removeprefix(prefix): v for k, v in checkpoint.tensors.items() if k.startswith(prefix)}
+            module.load_state_dict(own)
+        _load_optimizer(self._optimizer, checkpoint.tensors)
+        self._metrics = checkpoint.extra["metrics"]
+        return int(checkpoint.extra["step"])
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    state = optimizer.state_dict()["state"]
+    return {
+        f"optimizer.{index}.{key}": torch.as_tensor(value)
+        for index, slots in state.items()
+        for key, value in slots.items()
+    }
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
+    # Learning rates are functions of the step, so parameter groups need no saving.
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".", 2)
+            state.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def warmup_cosine(step: int, steps: int, warmup: int = 50, floor: float = 0.02) -> float:
+    """Multiplier of the learning rate: linear warm-up, then a cosine down to `floor`."""
+    import math
+
+    warm = min(1.0, (step + 1) / max(1, warmup))
+    progress = min(1.0, step / max(1, steps))
+    return warm * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = value
