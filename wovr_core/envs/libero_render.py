@@ -1,0 +1,243 @@
+"""Fast pictures of LIBERO scenes: level-of-detail meshes, no multisampling, and a camera crop at no cost.
+
+What is changed is what only the eye sees. A mesh that any collision geom uses, or that could count for a
+body's mass, stays as it is, so the physics of the two profiles is the same bit for bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import threading
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from wovr_core.envs.mesh_files import load_mesh, obj_text
+from wovr_core.envs.mesh_lod import ALGORITHM_VERSION, BudgetConfig, simplify
+from wovr_core.errors import UnknownNameError, WovrError
+
+Profile = Literal["fast", "reference"]
+
+_HOOK_LOCK = threading.RLock()
+_SEAL = "# sealed sha256 "
+_KEEP = "# keep the source\n"
+
+
+def check_profile(profile: str) -> None:
+    """Raise UnknownNameError unless `profile` is one of the two."""
+    if profile not in get_args(Profile):
+        raise UnknownNameError("render profile", profile, get_args(Profile))
+
+
+def cache_folder() -> Path:
+    """Where decimated meshes live: $WOVR_HOME/meshes, WOVR_HOME being ~/.cache/wovr unless set."""
+    home = os.environ.get("WOVR_HOME") or Path.home() / ".cache" / "wovr"
+    return Path(home) / "meshes"
+
+
+# ---------------------------------------------------------------------------------------------- meshes
+
+
+def lod_file(source: Path, scale: tuple[float, float, float], budget: BudgetConfig, folder: Path) -> Path:
+    """The cached file to load instead of `source`, built if it is missing or damaged; or `source` itself.
+
+    The entry's name is a hash of the source's bytes, its scale, the budget and the algorithm's version, so
+    that it is never stale. Its first line seals its content; one that does not fit is built again. It
+    appears by a rename: two processes may build it at once, and either result serves.
+    """
+    key = hashlib.sha256(source.read_bytes())
+    key.update(f"|{source.suffix.lower()}|{scale}|{budget}|{ALGORITHM_VERSION}".encode())
+    entry = folder / f"{key.hexdigest()[:40]}.obj"
+    body = _sealed_body(entry)
+    if body is None:
+        mesh = load_mesh(source)
+        area = mesh.area * float(np.prod(np.abs(scale))) ** (2 / 3)
+        small = simplify(mesh, budget.faces(area))
+        body = _KEEP if small is None else obj_text(small)
+        _write_sealed(entry, body)
+    return source if body == _KEEP else entry
+
+
+def _sealed_body(entry: Path) -> str | None:
+    """The entry's content if it is whole, else None."""
+    try:
+        first, _, body = entry.read_text(encoding="ascii").partition("\n")
+    except (OSError, UnicodeDecodeError):
+        return None
+    return body if first == _SEAL + hashlib.sha256(body.encode()).hexdigest() else None
+
+
+def _write_sealed(entry: Path, body: str) -> None:
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=entry.parent, prefix=".building-", suffix=".obj")
+    except OSError as error:
+        raise WovrError(
+            f"cannot write decimated meshes under {entry.parent}: {error.strerror}; set WOVR_HOME"
+        ) from error
+    try:
+        with os.fdopen(handle, "w", encoding="ascii") as stream:
+            stream.write(f"{_SEAL}{hashlib.sha256(body.encode()).hexdigest()}\n{body}")
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(name, entry)
+    except OSError as error:
+        raise WovrError(f"cannot write {entry}: {error.strerror}; make room or set WOVR_HOME") from error
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def visual_meshes(root: ET.Element) -> set[str]:
+    """Names of the meshes of an MJCF tree that neither collide nor weigh anything.
+
+    Every geom that shows such a mesh has contype = conaffinity = 0 and lies in a group that the compiler's
+    inertiagrouprange leaves out (or has mass 0). What cannot be told from the geom's own attributes, such
+    as a value from a default class, counts as physical. Meshes that no geom shows are left alone.
+    """
+    compiler = root.find("compiler")
+    weighing = None if compiler is None else compiler.get("inertiagrouprange")
+    low, high = (int(x) for x in (weighing or "0 5").split())
+    seen: set[str] = set()
+    physical: set[str] = set()
+    for geom in root.iter("geom"):
+        name = geom.get("mesh")
+        if name is None:
+            continue
+        seen.add(name)
+        collides = geom.get("contype") != "0" or geom.get("conaffinity") != "0"
+        weighs = low <= int(geom.get("group", "0")) <= high and float(geom.get("mass", "1")) != 0
+        if collides or weighs:
+            physical.add(name)
+    return seen - physical
+
+
+def thin_out(xml: str, budget: BudgetConfig, folder: Path) -> str:
+    """MJCF text with its visual meshes replaced by decimated ones and multisampling switched off."""
+    root = ET.fromstring(xml)
+    visual = visual_meshes(root)
+    for mesh in root.iter("mesh"):
+        file = mesh.get("file")
+        if file is None or mesh.get("name") not in visual or not os.path.isabs(file):
+            continue
+        scale = tuple(float(x) for x in (mesh.get("scale") or "1 1 1").split())
+        mesh.set("file", str(lod_file(Path(file), (scale[0], scale[1], scale[2]), budget, folder)))
+    section = root.find("visual")
+    if section is None:
+        section = ET.SubElement(root, "visual")
+    quality = section.find("quality")
+    if quality is None:
+        quality = ET.SubElement(section, "quality")
+    quality.set("offsamples", "0")
+    quality.set("shadowsize", "0")
+    return ET.tostring(root, encoding="unicode")
+
+
+@contextmanager
+def fast_meshes(profile: Profile, budget: BudgetConfig | None = None) -> Iterator[None]:
+    """While active, robosuite builds its models as the profile asks; afterwards robosuite is as it was.
+
+    Hold it around the construction of an environment *and* around each hard reset, which builds the model
+    anew. "reference" changes nothing. The hook sits where robosuite hands its XML to MuJoCo, so that poses
+    LIBERO has set by then are kept. One thread at a time may hold it.
+
+    Raises UnknownNameError for another profile, WovrError where the cache cannot be written.
+    """
+    check_profile(profile)
+    if profile == "reference":
+        yield
+        return
+    from robosuite.models.base import MujocoXML
+
+    chosen, folder = budget or BudgetConfig(), cache_folder()
+    with _HOOK_LOCK:
+        stock = MujocoXML.get_xml
+
+        def get_xml(self: Any) -> str:
+            return thin_out(stock(self), chosen, folder)
+
+        MujocoXML.get_xml = get_xml
+        try:
+            yield
+        finally:
+            MujocoXML.get_xml = stock
+
+
+def apply_quality(context: Any, profile: Profile) -> None:
+    """Set the drawing flags of a robosuite render context (`sim._render_context_offscreen`).
+
+    It has to be called after each hard reset, which makes a new context.
+    """
+    check_profile(profile)
+    if profile == "fast":
+        import mujoco
+
+        context.scn.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
+        context.scn.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
+
+
+# ------------------------------------------------------------------------------------------------ view
+
+
+@dataclass(frozen=True)
+class View:
+    """A square part of the stock picture, as fractions of its side, *in PICTURE_CONVENTION* (rotated_180).
+
+    `left` is measured from the left edge of the stored picture, which is mirrored against what a person at
+    the camera sees; `top` from its upper edge, which shows the upper edge of the scene.
+    """
+
+    left: float = 0.0
+    top: float = 0.0
+    size: float = 1.0
+
+    def __post_init__(self) -> None:
+        right, bottom = self.left + self.size, self.top + self.size
+        if self.size <= 0 or self.left < 0 or self.top < 0 or right > 1 + 1e-9 or bottom > 1 + 1e-9:
+            raise WovrError(
+                f"view left={self.left} top={self.top} size={self.size} does not lie in the picture: "
+                "left, top >= 0, size > 0, left + size <= 1 and top + size <= 1"
+            )
+
+
+VIEWS: dict[str, View] = {"full": View(), "workspace": View(left=0.04, top=0.03, size=0.75)}
+"""Named views of LIBERO's agentview camera; "workspace" is made for LIBERO-Object."""
+
+
+def find_view(name: str) -> View:
+    """The named view; raises UnknownNameError."""
+    if name not in VIEWS:
+        raise UnknownNameError("view", name, VIEWS)
+    return VIEWS[name]
+
+
+def apply_view(model: Any, camera: str, view: View) -> None:
+    """Let `camera` of an mjModel show only `view` of its stock picture, at any resolution, at no cost.
+
+    The camera keeps its place; its frustum becomes the part of the stock frustum that the view covers: a
+    pinhole of focal length 1 whose sensor is as large as that part and whose principal point lies off its
+    centre. MuJoCo ignores fovy once a sensor size is set; the stock angle stays in cam_fovy, so a later
+    call can set another view.
+    """
+    import mujoco
+
+    index = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, camera)
+    if index < 0:
+        raise WovrError(f"the scene has no camera {camera!r}")
+    if view == View():
+        model.cam_sensorsize[index] = 0
+        return
+    half = np.tan(np.radians(model.cam_fovy[index]) / 2)
+    sensor = 2 * half * view.size
+    # offsets of the view's centre from the picture's, in half-pictures, x to the camera's right, y down:
+    # the stored picture is mirrored, its left is the camera's right
+    right = 1 - (2 * view.left + view.size)
+    down = (2 * view.top + view.size) - 1
+    model.cam_sensorsize[index] = sensor
+    model.cam_intrinsic[index] = [1.0, 1.0, half * right, half * down]
