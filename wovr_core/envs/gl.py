@@ -1,0 +1,246 @@
+"""OpenGL without a screen: which backend, one context per process, and the off-screen renderer.
+
+MuJoCo picks its OpenGL loader from the environment variable MUJOCO_GL, so `prepare` must run before anything
+imports mujoco; every module of ours that needs mujoco calls it first. EGL is the default (software rasteriser
+or GPU alike), OSMesa serves where EGL is missing, and a MUJOCO_GL set by the user is respected.
+
+All renderers of a process share one context. robosuite makes a context per environment and never makes it
+current again, so that a second environment fills the first one's pictures with garbage.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wovr_core.errors import MissingDependencyError, WovrError
+from wovr_core.types import Frames
+
+if TYPE_CHECKING:
+    import mujoco
+
+EGL_PACKAGES = "libegl1 libegl-mesa0 libgl1 libgl1-mesa-dri"
+OSMESA_PACKAGES = "libosmesa6"
+_OFF = ("disable", "disabled", "off", "false", "0")
+_PLATFORM_DEVICE = 0x313F  # EGL_PLATFORM_DEVICE_EXT
+
+
+@dataclass(frozen=True)
+class GLReport:
+    """What `wovr doctor` prints about OpenGL."""
+
+    ok: bool
+    backend: str
+    """"egl", "osmesa", another MUJOCO_GL of the user's, or "none"."""
+    renderer: str
+    """The driver's own name for itself, such as "llvmpipe (LLVM 15.0.6, 256 bits)"; empty if not ok."""
+    advice: str
+    """How to install what is missing; empty if ok."""
+
+
+def egl_works() -> bool:
+    """Whether an EGL display can be opened on some device, asked of the library itself, without PyOpenGL."""
+    try:
+        egl = ctypes.CDLL("libEGL.so.1")
+        egl.eglGetProcAddress.restype = ctypes.c_void_p
+        query_address = egl.eglGetProcAddress(b"eglQueryDevicesEXT")
+        display_address = egl.eglGetProcAddress(b"eglGetPlatformDisplayEXT")
+    except (OSError, AttributeError):
+        return False
+    if not query_address or not display_address:
+        return False
+    query = ctypes.CFUNCTYPE(ctypes.c_uint, ctypes.c_int, ctypes.POINTER(ctypes.c_void_p),
+                             ctypes.POINTER(ctypes.c_int))(query_address)
+    get_display = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_uint, ctypes.c_void_p,
+                                   ctypes.c_void_p)(display_address)
+    devices, count = (ctypes.c_void_p * 16)(), ctypes.c_int(0)
+    if not query(16, devices, ctypes.byref(count)):
+        return False
+    egl.eglInitialize.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
+    egl.eglTerminate.argtypes = [ctypes.c_void_p]
+    for device in devices[: count.value]:
+        display = get_display(_PLATFORM_DEVICE, device, None)
+        if display and egl.eglInitialize(display, None, None):
+            egl.eglTerminate(display)
+            return True
+    return False
+
+
+def osmesa_works() -> bool:
+    """Whether the OSMesa library can be loaded (it needs nothing else)."""
+    for name in ("libOSMesa.so", "libOSMesa.so.8", "libOSMesa.so.6"):
+        with contextlib.suppress(OSError):
+            ctypes.CDLL(name)
+            return True
+    return False
+
+
+@cache
+def _choose(wanted: str) -> str:
+    if wanted in _OFF:
+        raise WovrError(f"MUJOCO_GL={wanted} leaves no renderer; unset it, or set it to egl or osmesa")
+    if wanted not in ("", "egl", "osmesa"):
+        return wanted  # glfw, glx, cgl: the user knows a screen of theirs
+    if sys.platform != "linux":
+        return wanted or "cgl"
+    if wanted in ("", "egl") and egl_works():
+        return "egl"
+    if wanted in ("", "osmesa") and osmesa_works():
+        return "osmesa"
+    asked = f" (MUJOCO_GL={wanted})" if wanted else ""
+    packages = OSMESA_PACKAGES if wanted == "osmesa" else EGL_PACKAGES
+    other = "" if wanted else f", or for OSMesa: apt-get install {OSMESA_PACKAGES}"
+    raise MissingDependencyError(
+        f"no off-screen OpenGL{asked}: neither pictures nor LIBERO work without it; "
+        f"apt-get install {packages}{other}"
+    )
+
+
+def prepare() -> str:
+    """Decide the backend and tell MuJoCo by the environment. Cheap after the first call.
+
+    Returns:
+        The backend's name, as MUJOCO_GL then says it.
+    Raises:
+        MissingDependencyError: neither EGL nor OSMesa (or not the one MUJOCO_GL asks for) is installed.
+        WovrError: MUJOCO_GL switches rendering off.
+    """
+    backend = _choose(os.environ.get("MUJOCO_GL", "").strip().lower())
+    os.environ["MUJOCO_GL"] = backend
+    if backend in ("egl", "osmesa"):
+        os.environ.setdefault("PYOPENGL_PLATFORM", backend)
+    return backend
+
+
+def check() -> GLReport:
+    """Open a context for real and ask the driver's name; never raises."""
+    try:
+        backend = prepare()
+        with current_context():
+            from OpenGL import GL
+
+            renderer = GL.glGetString(GL.GL_RENDERER)
+        return GLReport(True, backend, renderer.decode() if renderer else "unknown", "")
+    except WovrError as error:
+        return GLReport(False, "none", "", str(error))
+    except Exception as error:  # drivers fail in their own ways
+        advice = f"OpenGL is installed but does not start ({error}); apt-get install {EGL_PACKAGES}"
+        return GLReport(False, os.environ.get("MUJOCO_GL", "none"), "", advice)
+
+
+_lock = threading.RLock()
+_context: Any = None
+_depth = 0
+_renderers: weakref.WeakSet[OffscreenRenderer] = weakref.WeakSet()
+
+
+def _open_context(backend: str) -> Any:
+    if backend == "egl":
+        from mujoco.egl import GLContext
+    elif backend == "osmesa":
+        from mujoco.osmesa import GLContext
+    else:
+        from mujoco.gl_context import GLContext
+    context = GLContext(1024, 1024)
+    # mujoco registered the display's shutdown at import; ours is registered later and so runs first.
+    atexit.register(_close_context)
+    return context
+
+
+def _close_context() -> None:
+    global _context
+    with _lock:
+        if _context is not None:
+            for renderer in list(_renderers):
+                renderer.close()
+            _context.free()
+            _context = None
+
+
+def _release() -> None:
+    """Let go of the context, so that another thread can take it."""
+    if os.environ["MUJOCO_GL"] == "egl":
+        from mujoco import egl
+
+        egl.EGL.eglMakeCurrent(egl.EGL_DISPLAY, egl.EGL.EGL_NO_SURFACE, egl.EGL.EGL_NO_SURFACE,
+                               egl.EGL.EGL_NO_CONTEXT)
+
+
+@contextlib.contextmanager
+def current_context() -> Iterator[None]:
+    """Hold the process's one context, current on this thread, until the block ends; re-entrant.
+
+    Raises:
+        MissingDependencyError: see `prepare`.
+    """
+    global _context, _depth
+    with _lock:
+        if _context is None:
+            _context = _open_context(prepare())
+        if _depth == 0:
+            _context.make_current()
+        _depth += 1
+        try:
+            yield
+        finally:
+            _depth -= 1
+            # After _close_context (interpreter exit) there is nothing to let go of.
+            if _depth == 0 and _context is not None:
+                _release()
+
+
+class OffscreenRenderer:
+    """Draws one camera of one MuJoCo model into square pictures, in the process's shared context."""
+
+    def __init__(self, model: mujoco.MjModel, camera: str, size: int, max_geoms: int = 2000) -> None:
+        prepare()
+        import mujoco
+
+        camera_id = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, camera)
+        if camera_id < 0:
+            names = [model.camera(i).name for i in range(model.ncam)]
+            raise WovrError(f"no camera {camera!r} in this scene; it has {', '.join(names)}")
+        self._mujoco = mujoco
+        self._model = model
+        self.size = size
+        model.vis.global_.offwidth = size
+        model.vis.global_.offheight = size
+        self.scene = mujoco.MjvScene(model, maxgeom=max_geoms)
+        self.option = mujoco.MjvOption()
+        self.camera = mujoco.MjvCamera()
+        self.camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
+        self.camera.fixedcamid = camera_id
+        self._rect = mujoco.MjrRect(0, 0, size, size)
+        with current_context():
+            self._drawing: Any = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+        _renderers.add(self)
+
+    def render(self, data: mujoco.MjData) -> Frames:
+        """(size, size, 3) RGB as OpenGL lays it out: the first row is the lowest."""
+        pixels = np.empty((self.size, self.size, 3), dtype=np.uint8)
+        m = self._mujoco
+        m.mjv_updateScene(self._model, data, self.option, None, self.camera, m.mjtCatBit.mjCAT_ALL, self.scene)
+        with current_context():
+            m.mjr_setBuffer(m.mjtFramebuffer.mjFB_OFFSCREEN, self._drawing)
+            m.mjr_render(self._rect, self.scene, self._drawing)
+            m.mjr_readPixels(pixels, None, self._rect, self._drawing)
+        return pixels
+
+    def close(self) -> None:
+        """Free what the driver holds for this model; harmless when repeated, or when the process ends."""
+        if self._drawing is not None:
+            if _context is not None:
+                with current_context():
+                    self._drawing.free()
+            self._drawing = None

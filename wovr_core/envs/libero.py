@@ -1,0 +1,222 @@
+"""LIBERO as an environment of ours: seeded resets, exact replay, pictures in one convention.
+
+Physics, controller and success predicate are LIBERO's own, step for step: the loop below is robosuite's without
+its observables, and a test holds the two to the same bits. One thing differs on purpose: pictures, predicate and
+poses are computed *at* the rest state after a step, whereas robosuite shows the state one physics step (2 ms)
+earlier. So a frame is a function of the saved state, and `restore` returns the very frame that was recorded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from wovr_core.envs import gl, libero_state, libero_suites
+from wovr_core.envs.base import StepResult
+from wovr_core.envs.libero_scene import SceneIndex
+from wovr_core.errors import UnknownNameError, WovrError
+from wovr_core.types import ACTION_DIM, NULL_ACTION, FloatArray, Frames, StateArray, TaskId
+
+PROFILES = ("fast", "reference")
+EVALUATION_STATES = 50
+
+
+@dataclass(frozen=True)
+class LiberoConfig:
+    """Which scenes, and how they are seen. Hashable: pools keep environments by it."""
+
+    suite: str = "libero_object"
+    size: int = 64
+    """H = W of the frames, in pixels."""
+    profile: str = "fast"
+    """"fast": level-of-detail meshes, no multisampling; "reference": as LIBERO ships. The physics are the same."""
+    camera: str = "agentview"
+    settle_steps: int = 10
+    """Steps of NULL_ACTION after each reset. Resets leave the gripper half open and objects a little above the
+    ground; four steps open the gripper's command fully, and by ten the objects lie still. OpenVLA's evaluation
+    waits ten as well."""
+
+    def __post_init__(self) -> None:
+        if self.suite not in libero_suites.SUITES:
+            raise UnknownNameError("suite", self.suite, libero_suites.SUITES)
+        if self.profile not in PROFILES:
+            raise UnknownNameError("render profile", self.profile, PROFILES)
+        if not 16 <= self.size <= 1024:
+            raise WovrError(f"frame size {self.size} is out of range; 16 to 1024 pixels")
+        if self.settle_steps < 0:
+            raise WovrError(f"settle_steps {self.settle_steps} is negative")
+
+
+class LiberoEnv:
+    """One task of one suite. See `wovr_core.envs.base.Env` for the protocol.
+
+    Raises (building):
+        UnknownNameError: no such suite or task.
+        MissingDependencyError: no OpenGL.
+    """
+
+    def __init__(self, config: LiberoConfig, task_index: int) -> None:
+        self.config = config
+        self._task = libero_suites.task_id(config.suite, task_index)
+        gl.prepare()
+        import mujoco
+
+        self._mujoco = mujoco
+        self._domain: Any = libero_suites.build_domain(config.suite, task_index)
+        self.model: mujoco.MjModel = self._domain.sim.model._model
+        self.data: mujoco.MjData = self._domain.sim.data._data
+        self._renderer = gl.OffscreenRenderer(self.model, config.camera, config.size)
+        self._renderer.option.geomgroup[0] = 0  # collision shapes
+        self._layout = libero_state.StateLayout.of(str(self._task), self._domain)
+        self._scene = SceneIndex(self._domain)
+        self._physics_steps = round(self._domain.control_timestep / self._domain.model_timestep)
+        self._success = False
+
+    @property
+    def task(self) -> TaskId:
+        return self._task
+
+    @property
+    def state_size(self) -> int:
+        """S."""
+        return self._layout.size
+
+    @property
+    def success(self) -> bool:
+        """LIBERO's predicate at the present state."""
+        return self._success
+
+    @property
+    def objects_of_interest(self) -> tuple[str, ...]:
+        """The names that the task's definition calls of interest, such as ("alphabet_soup_1", "basket_1")."""
+        return tuple(self._domain.obj_of_interest)
+
+    @property
+    def goal(self) -> tuple[tuple[str, ...], ...]:
+        """The goal's predicates, all of which must hold: (("in", "alphabet_soup_1", "basket_1_contain_region"),)."""
+        return tuple(tuple(clause) for clause in self._domain.parsed_problem["goal_state"])
+
+    def reset(self, seed: int) -> Frames:
+        """Draw a training start; a function of the seed alone, whatever happened here before.
+
+        Args:
+            seed: any non-negative integer.
+        Returns:
+            (H, W, 3), the first frame after settling.
+        """
+        self._place(seed)
+        return self._settle()
+
+    def reset_to_initial(self, index: int) -> Frames:
+        """Go to one of LIBERO's 50 evaluation states; where fixtures are drawn (LIBERO leaves them out of
+        these states), `index` seeds them.
+
+        Raises:
+            WovrError: no such state.
+        """
+        states = libero_suites.evaluation_states(self.config.suite, self._task.task)
+        if not 0 <= index < len(states):
+            raise WovrError(f"evaluation state {index} of {self._task} does not exist; 0 to {len(states) - 1}")
+        self._place(index)
+        self._domain.sim.set_state_from_flattened(states[index])
+        self._domain.sim.forward()
+        return self._settle()
+
+    def sim_state(self) -> StateArray:
+        """(S,) f64, all that `restore` needs; see `libero_state` for the layout."""
+        return libero_state.save(self._layout, self._domain)
+
+    def restore(self, sim_state: StateArray) -> Frames:
+        """Go back to a saved instant, bit for bit: the same actions lead to the same states and frames.
+
+        Raises:
+            WovrError: the state is of another task, layout or MuJoCo version.
+        """
+        libero_state.load(self._layout, self._domain, sim_state)
+        self._observe()
+        return self.frame()
+
+    def step(self, action: FloatArray) -> StepResult:
+        """Execute one raw action (7,) for 50 ms and draw the result.
+
+        Actions are rounded to float32 first, so that what was recorded is what was executed.
+
+        Raises:
+            WovrError: the action is not 7 finite numbers.
+        """
+        success = self.advance(action)
+        return StepResult(self.frame(), success)
+
+    def advance(self, action: FloatArray) -> bool:
+        """`step` without drawing; returns whether the task's predicate holds now."""
+        command = np.asarray(action, dtype=np.float32).astype(np.float64)
+        if command.shape != (ACTION_DIM,) or not np.isfinite(command).all():
+            raise WovrError(f"an action is {ACTION_DIM} finite numbers, not {np.asarray(action)!r}")
+        domain, mujoco, model, data = self._domain, self._mujoco, self.model, self.data
+        robot = domain.robots[0]
+        domain.timestep += 1
+        for i in range(self._physics_steps):
+            mujoco.mj_forward(model, data)
+            robot.control(command, policy_step=i == 0)
+            mujoco.mj_step(model, data)
+        domain.cur_time += domain.control_timestep
+        self._observe()
+        return self._success
+
+    def frame(self) -> Frames:
+        """(H, W, 3) u8 RGB of the present state, in PICTURE_CONVENTION."""
+        return np.ascontiguousarray(self._renderer.render(self.data)[::-1, ::-1])
+
+    def poses(self) -> dict[str, FloatArray]:
+        """(7,) xyz (m) + wxyz of every object and fixture by LIBERO's name, and of the grip site as "eef"."""
+        return self._scene.poses(self.data)
+
+    def site_position(self, name: str) -> FloatArray:
+        """(3,) position (m) of a site, such as a goal's region "basket_1_contain_region"."""
+        return self._scene.site_position(self.data, name)
+
+    def gripper_width(self) -> float:
+        """Distance between the finger pads' joints, in m: 0 closed, 0.08 open."""
+        return self._scene.gripper_width(self.data)
+
+    def held_object(self) -> str | None:
+        """The movable object that both finger pads touch, or None."""
+        return self._scene.held(self.data)
+
+    def touched_objects(self) -> frozenset[str]:
+        """The movable objects that some part of the gripper touches."""
+        return self._scene.touched(self.data)
+
+    def close(self) -> None:
+        """Free the driver's memory; harmless when repeated."""
+        self._renderer.close()
+
+    def _place(self, seed: int) -> None:
+        """Draw all placements, as after a rebuild but in a hundredth of the time."""
+        domain = self._domain
+
+        def draw() -> None:
+            self.model.body_pos[:], self.model.body_quat[:] = domain.compiled_poses
+            # robosuite keeps the last episode's gripper command through a reset without rebuild.
+            domain.robots[0].gripper.current_action = np.zeros(2)
+            domain.reset()
+
+        with libero_suites.draws_from(seed):
+            libero_suites.retry_placement(draw)
+
+    def _settle(self) -> Frames:
+        self._observe()
+        for _ in range(self.config.settle_steps):
+            self.advance(NULL_ACTION)
+        return self.frame()
+
+    def _observe(self) -> None:
+        """Derive poses, contacts, switched-on lights and the predicate from the rest state.
+
+        Only the position stage runs: the warm start of the next step's solver stays as it is.
+        """
+        self._mujoco.mj_fwdPosition(self.model, self.data)
+        self._domain._post_process()
+        self._success = bool(self._domain._check_success())
