@@ -169,17 +169,17 @@ def fast_meshes(profile: Profile, budget: BudgetConfig | None = None) -> Iterato
             MujocoXML.get_xml = stock
 
 
-def apply_quality(context: Any, profile: Profile) -> None:
-    """Set the drawing flags of a robosuite render context (`sim._render_context_offscreen`).
+def apply_quality(scene: Any, profile: Profile) -> None:
+    """Set the drawing flags of an MjvScene; "reference" leaves them as they are.
 
-    It has to be called after each hard reset, which makes a new context.
+    A new scene, as a hard reset of robosuite makes one, needs it again.
     """
     check_profile(profile)
     if profile == "fast":
         import mujoco
 
-        context.scn.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
-        context.scn.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
+        scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
+        scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
 
 
 # ------------------------------------------------------------------------------------------------ view
