@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from wovr_core.errors import WovrError
 from wovr_core.instructions import embed
@@ -111,7 +110,7 @@ def sft_loss(
     policy: TinyVLA,
     batch: SFTBatch,
     generator: torch.Generator,
-    config: SFTLossConfig = SFTLossConfig(),  # noqa: B008 - frozen
+    config: SFTLossConfig = SFTLossConfig(),
     *,
     autocast: bool = False,
 ) -> tuple[torch.Tensor, dict[str, float]]:

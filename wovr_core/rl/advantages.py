@@ -1,0 +1,91 @@
+"""Returns of imagined rollouts and their group-relative advantages.
+
+WoVR, arXiv 2602.13977, section on masked GRPO; GRPO itself is from DeepSeekMath, arXiv 2402.03300. Against the
+latter's equation, the advantage is *not* divided by the group's standard deviation (as in Dr. GRPO, arXiv
+2503.20783): dividing would magnify groups in which nearly all siblings agree.
+
+Shapes: G rollouts of a group, T steps.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from wovr_core.errors import WovrError
+
+EQUAL = 1e-6
+"""Returns closer than this are the same: the group says nothing about what was better."""
+
+
+def first_success(success: torch.Tensor) -> torch.Tensor:
+    """How many actions each rollout took to its first success.
+
+    Frame 0 is where the rollout started: no action of it led there, so it does not count.
+
+    Args:
+        success: (G, T+1) bool, whether each frame shows success.
+
+    Returns:
+        (G,) int64 in 1..T, or 0 where there is no success.
+    """
+    _check_success(success)
+    reached = success[:, 1:]
+    steps = reached.to(torch.uint8).argmax(dim=1) + 1  # argmax: the first of the largest
+    return torch.where(reached.any(dim=1), steps, torch.zeros_like(steps))
+
+
+def discounted_returns(success: torch.Tensor, discount: float) -> torch.Tensor:
+    """R_i = γ^(n_i - 1), n_i the number of actions up to the first success; 0 without one.
+
+    The reward is 1 at the first success and the rollout is over, so the return has this one term.
+
+    Args:
+        success: (G, T+1) bool.
+        discount: γ in (0, 1]; below 1, an earlier success is worth more.
+
+    Returns:
+        (G,) float32.
+    """
+    if not 0 < discount <= 1:
+        raise WovrError(f"the discount must lie in (0, 1], got {discount}")
+    steps = first_success(success)
+    returns = torch.pow(torch.tensor(discount, dtype=torch.float64), (steps - 1).double())
+    return torch.where(steps > 0, returns, torch.zeros_like(returns)).float()
+
+
+def group_advantages(returns: torch.Tensor) -> torch.Tensor:
+    """A_i = R_i - mean_j R_j, exactly zero throughout for a group whose returns are all equal.
+
+    Args:
+        returns: (G,) of one group.
+
+    Returns:
+        (G,) float32.
+    """
+    if returns.ndim != 1 or len(returns) == 0:
+        raise WovrError(f"a group's returns must have shape (G,), G > 0; got {tuple(returns.shape)}")
+    if not torch.isfinite(returns).all():
+        raise WovrError("a group's returns hold NaN or infinite values")
+    if is_degenerate(returns):
+        return torch.zeros(len(returns), dtype=torch.float32)
+    wide = returns.double()
+    return (wide - wide.mean()).float()
+
+
+def is_degenerate(returns: torch.Tensor) -> bool:
+    """Whether all returns of the group (G,) are the same: nothing to learn, the group is dropped."""
+    return bool(returns.max() - returns.min() < EQUAL)
+
+
+def within_returns(returns: torch.Tensor, low: float, high: float, maximum: float = 1.0) -> bool:
+    """Whether the group's mean return lies in [low, high] of the largest possible.
+
+    RLinf drops groups outside [0.1, 0.9]: nearly all siblings failed, or nearly all succeeded.
+    """
+    mean = float(returns.mean())
+    return low * maximum <= mean <= high * maximum
+
+
+def _check_success(success: torch.Tensor) -> None:
+    if success.dtype != torch.bool or success.ndim != 2 or success.shape[1] < 2:
+        raise WovrError(f"success must be bool of shape (G, T+1), T > 0; got {success.dtype} {tuple(success.shape)}")
