@@ -20,27 +20,26 @@ EQUAL = 1e-6
 def first_success(success: torch.Tensor) -> torch.Tensor:
     """How many actions each rollout took to its first success.
 
-    Frame 0 is where the rollout started: no action of it led there, so it does not count.
-
     Args:
-        success: (G, T+1) bool, whether each frame shows success.
+        success: (G, T) bool; success[:, t] says whether the frame to which step t led shows success. The frame
+            at which the rollout started is left out: no action led there.
 
     Returns:
         (G,) int64 in 1..T, or 0 where there is no success.
     """
-    _check_success(success)
-    reached = success[:, 1:]
-    steps = reached.to(torch.uint8).argmax(dim=1) + 1  # argmax: the first of the largest
-    return torch.where(reached.any(dim=1), steps, torch.zeros_like(steps))
+    if success.dtype != torch.bool or success.ndim != 2 or success.shape[1] == 0:
+        raise WovrError(f"success must be bool (G, T), T > 0; got {success.dtype} {tuple(success.shape)}")
+    steps = success.to(torch.uint8).argmax(dim=1) + 1  # argmax: the first of the largest
+    return torch.where(success.any(dim=1), steps, torch.zeros_like(steps))
 
 
-def discounted_returns(success: torch.Tensor, discount: float) -> torch.Tensor:
+def discounted_return(success: torch.Tensor, discount: float) -> torch.Tensor:
     """R_i = γ^(n_i - 1), n_i the number of actions up to the first success; 0 without one.
 
     The reward is 1 at the first success and the rollout is over, so the return has this one term.
 
     Args:
-        success: (G, T+1) bool.
+        success: (G, T) bool, as in `first_success`.
         discount: γ in (0, 1]; below 1, an earlier success is worth more.
 
     Returns:
@@ -84,8 +83,3 @@ def within_returns(returns: torch.Tensor, low: float, high: float, maximum: floa
     """
     mean = float(returns.mean())
     return low * maximum <= mean <= high * maximum
-
-
-def _check_success(success: torch.Tensor) -> None:
-    if success.dtype != torch.bool or success.ndim != 2 or success.shape[1] < 2:
-        raise WovrError(f"success must be bool of shape (G, T+1), T > 0; got {success.dtype} {tuple(success.shape)}")

@@ -17,31 +17,20 @@ import torch
 
 from wovr_core.errors import WovrError
 from wovr_core.rl.advantages import first_success
-from wovr_core.types import CHUNK
 
 
 def valid_steps(success: torch.Tensor) -> torch.Tensor:
-    """T_i_valid: success (G, T+1) bool -> (G,) int64 in 1..T."""
-    steps = first_success(success)
-    return torch.where(steps > 0, steps, torch.full_like(steps, success.shape[1] - 1))
-
-
-def success_mask(success: torch.Tensor, chunk: int = CHUNK) -> torch.Tensor:
-    """True for each step up to and including the first success.
+    """True for each step up to and including the first success; T_i_valid is a row's sum.
 
     Args:
-        success: (G, K*C+1) bool, whether each frame shows success; step t leads to frame t+1.
-        chunk: C.
+        success: (G, T) bool; success[:, t] says whether the frame to which step t led shows success.
 
     Returns:
-        (G, K, C) bool.
+        (G, T) bool; all true in a rollout without success.
     """
-    valid = valid_steps(success)
-    length = success.shape[1] - 1
-    if length % chunk:
-        raise WovrError(f"a rollout of {length} steps does not divide into chunks of {chunk}")
-    steps = torch.arange(length, device=success.device)
-    return (steps < valid[:, None]).view(len(success), length // chunk, chunk)
+    steps = first_success(success)
+    last = torch.where(steps > 0, steps, torch.full_like(steps, success.shape[1]))
+    return torch.arange(success.shape[1], device=success.device) < last[:, None]
 
 
 def mask_from_frame(loss_mask: torch.Tensor, rollout: int, frame: int) -> torch.Tensor:
