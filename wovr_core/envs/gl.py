@@ -216,7 +216,7 @@ class OffscreenRenderer:
         self.size = size
         model.vis.global_.offwidth = size
         model.vis.global_.offheight = size
-        self.scene = mujoco.MjvScene(model, maxgeom=max_geoms)
+        self.scn = mujoco.MjvScene(model, maxgeom=max_geoms)
         self.option = mujoco.MjvOption()
         self.camera = mujoco.MjvCamera()
         self.camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
@@ -230,10 +230,11 @@ class OffscreenRenderer:
         """(size, size, 3) RGB as OpenGL lays it out: the first row is the lowest."""
         pixels = np.empty((self.size, self.size, 3), dtype=np.uint8)
         m = self._mujoco
-        m.mjv_updateScene(self._model, data, self.option, None, self.camera, m.mjtCatBit.mjCAT_ALL, self.scene)
+        everything = m.mjtCatBit.mjCAT_ALL
+        m.mjv_updateScene(self._model, data, self.option, None, self.camera, everything, self.scn)
         with current_context():
             m.mjr_setBuffer(m.mjtFramebuffer.mjFB_OFFSCREEN, self._drawing)
-            m.mjr_render(self._rect, self.scene, self._drawing)
+            m.mjr_render(self._rect, self.scn, self._drawing)
             m.mjr_readPixels(pixels, None, self._rect, self._drawing)
         return pixels
 

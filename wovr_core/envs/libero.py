@@ -1,9 +1,10 @@
 """LIBERO as an environment of ours: seeded resets, exact replay, pictures in one convention.
 
-Physics, controller and success predicate are LIBERO's own, step for step: the loop below is robosuite's without
-its observables, and a test holds the two to the same bits. One thing differs on purpose: pictures, predicate and
-poses are computed *at* the rest state after a step, whereas robosuite shows the state one physics step (2 ms)
-earlier. So a frame is a function of the saved state, and `restore` returns the very frame that was recorded.
+Physics, controller and success predicate are LIBERO's own, step for step: the loop below is robosuite's
+without its observables, and a test holds the two to the same bits. One thing differs on purpose: pictures,
+predicate and poses are computed *at* the rest state after a step, whereas robosuite shows the state one
+physics step (2 ms) earlier. So a frame is a function of the saved state, and `restore` returns the very frame
+that was recorded.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from wovr_core.envs import gl, libero_state, libero_suites
+from wovr_core.envs import gl, libero_render, libero_state, libero_suites
 from wovr_core.envs.base import StepResult
+from wovr_core.envs.libero_render import Profile
 from wovr_core.envs.libero_scene import SceneIndex
 from wovr_core.errors import UnknownNameError, WovrError
 from wovr_core.types import ACTION_DIM, NULL_ACTION, FloatArray, Frames, StateArray, TaskId
 
-PROFILES = ("fast", "reference")
 EVALUATION_STATES = 50
 
 
@@ -30,19 +31,21 @@ class LiberoConfig:
     suite: str = "libero_object"
     size: int = 64
     """H = W of the frames, in pixels."""
-    profile: str = "fast"
-    """"fast": level-of-detail meshes, no multisampling; "reference": as LIBERO ships. The physics are the same."""
+    profile: Profile = "fast"
+    """"fast": level-of-detail meshes, no multisampling; "reference": as LIBERO ships. Same physics."""
     camera: str = "agentview"
+    view: str = "full"
+    """Which part of the camera's picture: a name of `libero_render.VIEWS`."""
     settle_steps: int = 10
-    """Steps of NULL_ACTION after each reset. Resets leave the gripper half open and objects a little above the
-    ground; four steps open the gripper's command fully, and by ten the objects lie still. OpenVLA's evaluation
-    waits ten as well."""
+    """Steps of NULL_ACTION after each reset. Resets leave the gripper half open and objects a little above
+    the ground; four steps open the gripper's command fully, and by ten the objects lie still. OpenVLA's
+    evaluation waits ten as well."""
 
     def __post_init__(self) -> None:
         if self.suite not in libero_suites.SUITES:
             raise UnknownNameError("suite", self.suite, libero_suites.SUITES)
-        if self.profile not in PROFILES:
-            raise UnknownNameError("render profile", self.profile, PROFILES)
+        libero_render.check_profile(self.profile)
+        libero_render.find_view(self.view)
         if not 16 <= self.size <= 1024:
             raise WovrError(f"frame size {self.size} is out of range; 16 to 1024 pixels")
         if self.settle_steps < 0:
@@ -64,10 +67,12 @@ class LiberoEnv:
         import mujoco
 
         self._mujoco = mujoco
-        self._domain: Any = libero_suites.build_domain(config.suite, task_index)
+        self._domain: Any = libero_suites.build_domain(config.suite, task_index, config.profile)
         self.model: mujoco.MjModel = self._domain.sim.model._model
         self.data: mujoco.MjData = self._domain.sim.data._data
+        libero_render.apply_view(self.model, config.camera, libero_render.find_view(config.view))
         self._renderer = gl.OffscreenRenderer(self.model, config.camera, config.size)
+        libero_render.apply_quality(self._renderer.scn, config.profile)
         self._renderer.option.geomgroup[0] = 0  # collision shapes
         self._layout = libero_state.StateLayout.of(str(self._task), self._domain)
         self._scene = SceneIndex(self._domain)
@@ -95,7 +100,7 @@ class LiberoEnv:
 
     @property
     def goal(self) -> tuple[tuple[str, ...], ...]:
-        """The goal's predicates, all of which must hold: (("in", "alphabet_soup_1", "basket_1_contain_region"),)."""
+        """Predicates that must all hold, such as (("in", "alphabet_soup_1", "basket_1_contain_region"),)."""
         return tuple(tuple(clause) for clause in self._domain.parsed_problem["goal_state"])
 
     def reset(self, seed: int) -> Frames:
@@ -103,6 +108,7 @@ class LiberoEnv:
 
         Args:
             seed: any non-negative integer.
+
         Returns:
             (H, W, 3), the first frame after settling.
         """
@@ -118,7 +124,7 @@ class LiberoEnv:
         """
         states = libero_suites.evaluation_states(self.config.suite, self._task.task)
         if not 0 <= index < len(states):
-            raise WovrError(f"evaluation state {index} of {self._task} does not exist; 0 to {len(states) - 1}")
+            raise WovrError(f"{self._task} has no evaluation state {index}; 0 to {len(states) - 1}")
         self._place(index)
         self._domain.sim.set_state_from_flattened(states[index])
         self._domain.sim.forward()

@@ -1,8 +1,8 @@
 """All that exact replay of LIBERO needs, as one flat vector.
 
 MuJoCo's positions and velocities alone do not replay: robosuite keeps controller goals and the gripper's
-half-closed command in Python, and LIBERO moves fixtures by editing the model. Replaying from those alone turns
-successes into failures. The vector of layout 1, all f64:
+half-closed command in Python, and LIBERO moves fixtures by editing the model. Replaying from those alone
+turns successes into failures. The vector of layout 1, all f64:
 
 | index | content |
 |---|---|
@@ -11,11 +11,11 @@ successes into failures. The vector of layout 1, all f64:
 | 2 | MuJoCo version, major * 10^6 + minor * 10^3 + patch: replay is exact under one MuJoCo only |
 | 3, 4, 5 | control steps since reset, control time (s), done |
 | 6-7 | gripper command of the two fingers, which moves by 0.01 a physics step and saturates at -1 and 1 |
-| 8-10, 11-19 | controller goal: position (m), rotation matrix; the rotation is kept while no rotation is asked |
+| 8-10, 11-19 | controller goal: position (m), rotation matrix; kept while no rotation is asked |
 | 20-26 | joints that the controller's null space pulls towards (rad) |
 | 27-29, 30-38 | pose of the hand when the controller was made |
 | then 7 for each fixture | position, quaternion (wxyz) of its root body in the model, by name |
-| the rest | MuJoCo's mjSTATE_INTEGRATION: time, qpos, qvel, act, warm start, ctrl, applied forces, mocap, ... |
+| the rest | MuJoCo's mjSTATE_INTEGRATION: time, qpos, qvel, act, warm start, ctrl, applied forces, ... |
 
 The rest state between control steps is what is saved; everything else in mjData is derived from it.
 """

@@ -23,6 +23,7 @@ from unittest import mock
 import numpy as np
 
 from wovr_core.envs import gl
+from wovr_core.envs.libero_render import Profile, fast_meshes
 from wovr_core.errors import MissingDependencyError, UnknownNameError
 from wovr_core.types import StateArray, TaskId
 
@@ -65,7 +66,7 @@ def evaluation_states(suite: str, index: int) -> StateArray:
     return np.asarray(_benchmark(suite).get_task_init_states(index), dtype=np.float64)
 
 
-def build_domain(suite: str, index: int) -> Any:
+def build_domain(suite: str, index: int, profile: Profile) -> Any:
     """LIBERO's simulation of a task, without any renderer of robosuite's.
 
     Placements are drawn while building; they come from a fixed seed, and `draws_from` leads later ones. The
@@ -85,7 +86,7 @@ def build_domain(suite: str, index: int) -> Any:
 
         path = os.path.join(get_libero_path("bddl_files"), task.problem_folder, task.bddl_file)
         problem = _keep_compiled_poses(TASK_MAPPING[get_problem_info(path)["problem_name"]])
-        with draws_from(0):
+        with draws_from(0), fast_meshes(profile):
             return retry_placement(
                 lambda: problem(
                     path,
@@ -196,7 +197,8 @@ def _import_robosuite() -> None:
     # as shipped but for two values, and an empty module where it looks for the user's own.
     path = Path(spec.origin).parent / "macros.py"
     macros_spec = importlib.util.spec_from_file_location("robosuite.macros", path)
-    assert macros_spec is not None and macros_spec.loader is not None
+    assert macros_spec is not None
+    assert macros_spec.loader is not None
     macros: Any = importlib.util.module_from_spec(macros_spec)
     macros_spec.loader.exec_module(macros)
     macros.FILE_LOGGING_LEVEL = None
