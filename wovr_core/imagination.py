@@ -35,9 +35,7 @@ def imagine_groups(
     the batch ends early when every row has succeeded.
     """
     rows = [keyframe for keyframe in keyframes for _ in range(group_size)]
-    sampler_seeds = [
-        derive_seed(seed, "world_model", k, g) for k in range(len(keyframes)) for g in range(group_size)
-    ]
+    sampler_seeds = [derive_seed(seed, "world_model", k, g) for k in range(len(keyframes)) for g in range(group_size)]
     instructions = [keyframe.task.instruction for keyframe in rows]
     generator = torch_generator(seed, "policy")
 

@@ -6,6 +6,7 @@ successes, and n is always beside it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -82,7 +83,7 @@ def summarise(
     imagined = [a for a in audited if a.imagined_success]
     failed = [a for a in audited if not a.imagined_success]
     by_depth = {}
-    for low, high in zip(depth_edges[:-1], depth_edges[1:], strict=True):
+    for low, high in itertools.pairwise(depth_edges):
         inside = [a for a in imagined if low < a.depth <= high]
         if inside:
             by_depth[f"{low + 1}-{high}"] = _false_successes(inside)

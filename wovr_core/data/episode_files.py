@@ -222,12 +222,8 @@ def _read(
             continue
         array = arrays[name]
         right = array.dtype == dtype and array.ndim == rank
-        _expect(
-            path, right, f"has {name!r} as {array.dtype} of rank {array.ndim}, not {dtype.__name__} of {rank}"
-        )
-    _expect(
-        path, arrays["actions"].shape[1] == ACTION_DIM, f"has actions of {arrays['actions'].shape[1]} numbers"
-    )
+        _expect(path, right, f"has {name!r} as {array.dtype} of rank {array.ndim}, not {dtype.__name__} of {rank}")
+    _expect(path, arrays["actions"].shape[1] == ACTION_DIM, f"has actions of {arrays['actions'].shape[1]} numbers")
     _expect(path, arrays["frames"].shape[-1] == 3, "has frames that are not RGB")
     return arrays, meta
 

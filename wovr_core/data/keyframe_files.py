@@ -52,13 +52,9 @@ def read_keyframes(path: Path) -> list[Keyframe]:
             frames, actions = file.get_tensor("context_frames"), file.get_tensor("context_actions")
             flat, lengths = file.get_tensor("sim_states"), file.get_tensor("state_lengths")
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise CorruptFileError(
-            f"{path} is not a keyframe file ({error}); run `wovr run keyframes` again"
-        ) from error
+        raise CorruptFileError(f"{path} is not a keyframe file ({error}); run `wovr run keyframes` again") from error
     if meta.get("schema") != SCHEMA:
-        raise CorruptFileError(
-            f"{path} has keyframe format {meta.get('schema')}, this version reads {SCHEMA}"
-        )
+        raise CorruptFileError(f"{path} has keyframe format {meta.get('schema')}, this version reads {SCHEMA}")
     states = np.split(flat, np.cumsum(lengths)[:-1])
     return [
         Keyframe(

@@ -33,9 +33,7 @@ class KeyframeConfig:
     """Mean absolute pixel difference over the moving region [0, 255] that counts as divergence."""
 
 
-def critical_moments(
-    episode: Episode, divergence: FloatArray | None, threshold: float
-) -> dict[str, list[int]]:
+def critical_moments(episode: Episode, divergence: FloatArray | None, threshold: float) -> dict[str, list[int]]:
     """Frames at which something is decided, by reason.
 
     divergence: (T+1,) of the world model's closed-loop replay of this episode, or None.

@@ -8,7 +8,6 @@ import numpy as np
 
 from wovr_core.types import (
     CHUNK,
-    CONTEXT_FRAMES,
     NULL_ACTION,
     RECENT_FRAMES,
     Episode,
@@ -43,7 +42,7 @@ def segment_indices(step: int) -> IntArray:
 
 def segment_starts(length: int) -> range:
     """Frames at which a whole segment fits into an episode of `length` actions."""
-    return range(0, length - CHUNK + 1)
+    return range(length - CHUNK + 1)
 
 
 def segment(episode: Episode, step: int) -> Segment:

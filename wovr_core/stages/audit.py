@@ -51,9 +51,7 @@ def run(
     config: AuditConfig, inputs: AuditInputs, out_dir: Path, on_metrics: OnMetrics = ignore_metrics
 ) -> AuditOutputs:
     """Replay every rollout of the folder; resumes with those that are not on disk yet."""
-    folder = StageFolder(
-        out_dir, "audit", config, {"env": str(inputs.env), "rollouts": inputs.version}, on_metrics
-    )
+    folder = StageFolder(out_dir, "audit", config, {"env": str(inputs.env), "rollouts": inputs.version}, on_metrics)
     finished = folder.outputs(AuditOutputs)
     if finished:
         return finished
@@ -74,8 +72,7 @@ def run(
         for name, path in paths.items()
     ]
     rows = [
-        {**asdict(a), "task": str(a.task), "divergence": [round(float(d), 3) for d in a.divergence]}
-        for a in audited
+        {**asdict(a), "task": str(a.task), "divergence": [round(float(d), 3) for d in a.divergence]} for a in audited
     ]
     write_json(folder.path / "rows.json", rows)
     summary = summarise(audited)

@@ -135,20 +135,14 @@ def _collect(
     steps = successes = 0
     with EnvPool(workers=inputs.workers) as pool:
         ordered = [jobs[name] for name in missing]
-        for done, (name, episode) in enumerate(
-            zip(missing, pool.map(function, ordered), strict=True), start=1
-        ):
+        for done, (name, episode) in enumerate(zip(missing, pool.map(function, ordered), strict=True), start=1):
             write_episode(episodes, replace(episode, id=name))
             steps += episode.length
             successes += episode.succeeded
             progress.update(1)
-            folder.log(
-                len(jobs) - len(missing) + done, {"success": episode.succeeded, "length": episode.length}
-            )
+            folder.log(len(jobs) - len(missing) + done, {"success": episode.succeeded, "length": episode.length})
             if stop_requested():
-                raise Interrupted(
-                    f"stopped {folder.stage} after {done} episodes; the same command goes on from there"
-                )
+                raise Interrupted(f"stopped {folder.stage} after {done} episodes; the same command goes on from there")
     progress.close()
     collected = EpisodeSet(episodes)
     summaries = collected.summaries()

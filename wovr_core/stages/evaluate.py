@@ -89,9 +89,7 @@ def run(
     for name, (task, _) in names.items():
         outcomes.setdefault(str(task), []).append(read_episode(episodes / f"{name}{SUFFIX}").succeeded)
     successes = sum(sum(v) for v in outcomes.values())
-    folder.log(
-        len(names), {"successes": successes, "trials": len(names), "success_rate": successes / len(names)}
-    )
+    folder.log(len(names), {"successes": successes, "trials": len(names), "success_rate": successes / len(names)})
     return folder.finish(
         EvaluateOutputs(
             policy=version,

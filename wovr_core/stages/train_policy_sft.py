@@ -91,8 +91,6 @@ def _demonstrations(episodes: Sequence[Episode], count: int) -> list[Episode]:
     for task, group in by_task(episodes).items():
         successful = [e for e in group if e.succeeded and e.source == "expert"]
         if not successful:
-            raise WovrError(
-                f"no successful demonstration of {task} ({task.instruction!r}); collect more with --set"
-            )
+            raise WovrError(f"no successful demonstration of {task} ({task.instruction!r}); collect more with --set")
         chosen += successful[:count]
     return chosen

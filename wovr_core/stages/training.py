@@ -60,9 +60,7 @@ class Training:
         if newest is not None:
             self._step = self._load(newest)
         self.folder.drop_metrics_from(self._step + 1 if self._step else 0, self.name)
-        self._progress = Progress(
-            f"{self.folder.stage} {self.name}", self.steps, unit="step", initial=self._step
-        )
+        self._progress = Progress(f"{self.folder.stage} {self.name}", self.steps, unit="step", initial=self._step)
         return self
 
     def __exit__(

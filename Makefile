@@ -1,0 +1,47 @@
+# Two commands do everything: `make demo` and `make test`.
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+RUN ?= demo
+
+.PHONY: help install system demo test test-all lint format types clean
+
+help:
+	@echo "make demo   install, run the whole WoVR loop on LIBERO, write a report (about 12 minutes on 2 cores)"
+	@echo "make test   install, lint, type-check, run the tests"
+	@echo "make test-all   the slow tests too"
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+system:
+	@bash tools/system_packages.sh
+
+install: system $(VENV)/.installed
+
+demo: install
+	$(BIN)/wovr demo --run $(RUN)
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: install
+	$(BIN)/mypy
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: lint types
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m "not slow"
+
+test-all: lint types
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info

@@ -1,0 +1,213 @@
+"""The `wovr` command. Heavy imports wait until a command needs them, so that --help answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from wovr_core.errors import Interrupted, UnknownNameError, WovrError
+
+EXIT_OK, EXIT_FAILED, EXIT_USER, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0, 1 (a check failed), 2 (bad input) or 130 (Ctrl-C)."""
+    parser = build_parser()
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(
+        level=logging.DEBUG if arguments.verbose else logging.INFO, format="%(message)s", stream=sys.stderr
+    )
+    for noisy in ("matplotlib", "OpenGL", "numba", "filelock", "urllib3", "robosuite_logs"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        return int(arguments.function(arguments))
+    except Interrupted as stop:
+        print(f"wovr: {stop}", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except KeyboardInterrupt:
+        print("wovr: stopped", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except WovrError as error:
+        if arguments.verbose:
+            raise
+        print(f"wovr: {error}", file=sys.stderr)
+        return EXIT_USER
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, with "did you mean" for mistyped commands."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
+        sys.exit(EXIT_USER)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--verbose", action="store_true", default=False, help="debug messages and full tracebacks")
+
+    parser = _Parser(
+        prog="wovr",
+        description="WoVR workbench: reinforcement learning of robot policies inside learned world models.",
+        epilog="Start with `wovr demo`. Runs and caches live under WOVR_HOME (default ~/.cache/wovr).",
+    )
+    parser.set_defaults(verbose=False)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+
+    demo = commands.add_parser("demo", parents=[common], help="the whole loop at small scale, then a report")
+    _run_options(demo, recipe="demo")
+    demo.set_defaults(function=_demo)
+
+    run = commands.add_parser(
+        "run",
+        parents=[common],
+        help="run the pipeline, or the pipeline up to one stage",
+        description="Runs the pipeline up to STAGE (all of it for `pipeline`). Stages that are finished in the run "
+        "folder are not run again; one that was interrupted goes on where it stopped.",
+    )
+    run.add_argument("stage", metavar="STAGE", help="`pipeline`, or one of its stages (see `wovr run list`)")
+    _run_options(run, recipe="cpu")
+    run.set_defaults(function=_run)
+
+    recipes = commands.add_parser("recipes", parents=[common], help="list the recipes, or print one with all its keys")
+    recipes.add_argument("name", nargs="?", help="recipe to print")
+    recipes.set_defaults(function=_recipes)
+
+    report = commands.add_parser("report", parents=[common], help="write a run's HTML report again")
+    report.add_argument("--run", default="demo", help="name or folder of the run (default: demo)")
+    report.set_defaults(function=_report)
+
+    bench = commands.add_parser("bench", parents=[common], help="measure something, side by side with a baseline")
+    bench.add_argument("name", metavar="NAME", help="what to measure (see `wovr bench list`)")
+    bench.add_argument("--json", action="store_true", help="print a JSON array of rows in place of a table")
+    bench.set_defaults(function=_bench)
+
+    doctor = commands.add_parser("doctor", parents=[common], help="check this machine and say what to install")
+    doctor.add_argument("--json", action="store_true", help="print the checks as JSON")
+    doctor.set_defaults(function=_doctor)
+    return parser
+
+
+def _run_options(parser: argparse.ArgumentParser, recipe: str) -> None:
+    parser.add_argument("--recipe", default=recipe, help=f"named configuration (default: {recipe})")
+    parser.add_argument("--run", default=None, help="name or folder of the run (default: the recipe's name)")
+    parser.add_argument(
+        "--set",
+        dest="assignments",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change one key of the recipe, for example --set sft.steps=500; may be repeated",
+    )
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from workbench.report import write_report
+
+    path = _execute(arguments, until="pipeline")
+    report = write_report(path)
+    print(f"\nReport: {report}")
+    print("Open it in a browser. Next: wovr run pipeline --recipe cpu   (the whole suite, a few hours)")
+    return EXIT_OK
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from wovr_core.pipeline import STAGES
+
+    if arguments.stage == "list":
+        for name, what in STAGES.items():
+            print(f"{name:22s} {what}")
+        return EXIT_OK
+    if arguments.stage not in ("pipeline", *STAGES):
+        raise UnknownNameError("stage", arguments.stage, ["pipeline", *STAGES])
+    path = _execute(arguments, until=arguments.stage)
+    if arguments.stage == "pipeline":
+        from workbench.report import write_report
+
+        print(f"Report: {write_report(path)}")
+    return EXIT_OK
+
+
+def _execute(arguments: argparse.Namespace, until: str) -> os.PathLike[str]:
+    """Run the pipeline up to a stage; returns the run's folder."""
+    from wovr_core.pipeline import main_job
+
+    from wovr_core import recipes
+    from wovr_core.config import override
+    from wovr_core.envs import gl
+    from wovr_core.interrupts import polite_interrupts
+    from wovr_core.run_folder import Run, resolve_run
+
+    recipe = override(recipes.get(arguments.recipe), arguments.assignments)
+    recipes.check(recipe)
+    gl.prepare()
+    path = resolve_run(arguments.run or recipe.name)
+    with polite_interrupts(), Run(path, recipe) as run:
+        run.on_stage = lambda name: logging.getLogger("wovr").info("== %s", name)
+        for name in main_job(run):
+            if name == until:
+                break
+    return path
+
+
+def _recipes(arguments: argparse.Namespace) -> int:
+    from wovr_core import recipes
+    from wovr_core.config import to_dict
+
+    if arguments.name is None:
+        for name, function in recipes.RECIPES.items():
+            print(f"{name:10s} {(function.__doc__ or '').splitlines()[0]}")
+        return EXIT_OK
+    print(json.dumps(to_dict(recipes.get(arguments.name)), indent=2))
+    return EXIT_OK
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from workbench.report import write_report
+
+    from wovr_core.run_folder import resolve_run
+
+    path = resolve_run(arguments.run)
+    if not (path / "run.json").is_file():
+        raise WovrError(f"there is no run at {path}; start one with `wovr demo`")
+    print(f"Report: {write_report(path)}")
+    return EXIT_OK
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    from apps import bench
+
+    if arguments.name == "list":
+        for name in bench.BENCHES:
+            print(name)
+        return EXIT_OK
+    if arguments.name not in bench.BENCHES:
+        raise UnknownNameError("bench", arguments.name, bench.BENCHES)
+    rows = bench.run(arguments.name)
+    print(json.dumps(rows, indent=2) if arguments.json else bench.table(rows))
+    return EXIT_OK
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from apps.doctor import examine
+
+    checks = examine()
+    if arguments.json:
+        print(json.dumps([check.__dict__ for check in checks], indent=2))
+    else:
+        for check in checks:
+            print(f"{'ok ' if check.ok else 'BAD'} {check.name:12s} {check.found}")
+            if check.advice:
+                print(f"    {'':12s} -> {check.advice}")
+    return EXIT_OK if all(check.ok for check in checks) else EXIT_FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

