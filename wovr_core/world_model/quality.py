@@ -1,0 +1,180 @@
+"""How far imagination can be trusted: closed-loop rollouts of real actions, measured against the real frames."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.ndimage import gaussian_filter
+
+from wovr_core.errors import WovrError
+from wovr_core.types import CHUNK, FloatArray, Frames
+from wovr_core.world_model.model import WorldModel
+from wovr_core.world_model.motion import moving_region
+from wovr_core.world_model.precision import autocast
+from wovr_core.world_model.windows import window_indices
+
+
+@dataclass(frozen=True)
+class QualityReport:
+    """Held-out, closed-loop quality. Horizons count imagined frames; each value is over the 8 frames before it."""
+
+    horizons: tuple[int, ...]
+    psnr: tuple[float, ...]
+    """dB over the whole frame, per horizon."""
+    psnr_moving: tuple[float, ...]
+    """dB over the moving region (arm, gripper, object), real or imagined."""
+    ssim: tuple[float, ...]
+    codec_psnr: float
+    """dB of decode(encode(x)): the ceiling of `psnr`."""
+    codec_psnr_moving: float
+    frozen_psnr_moving: tuple[float, ...]
+    """dB of predicting that nothing moves after the first frame: what a useless model reaches."""
+    frames_per_second: float
+    """Imagined and decoded, at this batch."""
+    episodes: tuple[int, ...]
+    """How many episodes were long enough for each horizon."""
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+def psnr(a: Frames, b: Frames, mask: npt.NDArray[np.bool_] | None = None) -> float:
+    """Peak signal-to-noise ratio in dB of u8 frames (..., H, W, 3), over a mask (..., H, W) or everywhere."""
+    error = np.square(a.astype(np.float32) - b.astype(np.float32)).mean(axis=-1)
+    chosen = error if mask is None else error[mask]
+    if not chosen.size:
+        return float("nan")
+    return float(10 * np.log10(255**2 / max(float(chosen.mean()), 1e-10)))
+
+
+def ssim(a: Frames, b: Frames) -> float:
+    """Mean structural similarity of grey values, Gaussian window of deviation 1.5 (Wang et al. 2004); (N, H, W, 3)."""
+    x, y = (f.astype(np.float64).mean(axis=-1) for f in (a, b))
+
+    def blur(v: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return gaussian_filter(v, sigma=(0, 1.5, 1.5), truncate=3.5)
+
+    mx, my = blur(x), blur(y)
+    vx, vy, cov = blur(x * x) - mx * mx, blur(y * y) - my * my, blur(x * y) - mx * my
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    return float((((2 * mx * my + c1) * (2 * cov + c2)) / ((mx**2 + my**2 + c1) * (vx + vy + c2))).mean())
+
+
+@torch.no_grad()
+def imagine_episode(
+    model: WorldModel,
+    frames: Frames,
+    actions: FloatArray,
+    chunks: int,
+    solver_steps: int,
+    seed: int,
+    start: int = 0,
+) -> Frames:
+    """Imagine a real episode from its own actions, in closed loop from frame `start`.
+
+    Args:
+        frames: (T+1, H, W, 3); only those up to `start` are seen.
+        actions: (T, A).
+
+    Returns:
+        (chunks * 8, H, W, 3): what should be frames[start + 1 :].
+    """
+    from wovr_core.types import NULL_ACTION
+
+    if start + chunks * CHUNK > len(actions):
+        raise WovrError(f"{chunks} chunks from frame {start} need more than the episode's {len(actions)} actions")
+    model.eval()
+    produced = np.concatenate([NULL_ACTION[None], actions]).astype(np.float32)
+    generator = torch.Generator().manual_seed(seed)
+    with autocast():
+        seen = torch.from_numpy(frames[window_indices(start)[:5]])[None]
+        context = model.codec.encode(seen).float()
+        out = []
+        for k in range(chunks):
+            rows = window_indices(start + k * CHUNK)
+            window = torch.from_numpy(produced[rows])[None]
+            window[:, 0] = torch.from_numpy(NULL_ACTION)
+            future = model.imagine_chunk(context, window, solver_steps, generator)
+            out.append(model.codec.decode(torch.cat([context, future], dim=1), last=CHUNK)[0])
+            context = torch.cat([context[:, :1], future[:, -1:]], dim=1)
+    return torch.cat(out).numpy()
+
+
+def evaluate(
+    model: WorldModel,
+    episodes: Sequence[tuple[Frames, FloatArray]],
+    horizons: Sequence[int] = (8, 32, 64, 128),
+    solver_steps: int = 2,
+    seed: int = 0,
+) -> QualityReport:
+    """Imagine each held-out episode from its first frame under its own actions, and compare.
+
+    Args:
+        episodes: (frames (T+1, H, W, 3) u8, actions (T, A)), never trained on.
+        horizons: imagined frames, multiples of 8; those beyond every episode are left out.
+        seed: of the noise; the episode's number is added.
+    """
+    if not episodes:
+        raise WovrError("no held-out episode to measure the world model on")
+    if any(h % CHUNK for h in horizons):
+        raise WovrError(f"horizons must be multiples of {CHUNK}, got {tuple(horizons)}")
+    longest = max(len(a) for _, a in episodes)
+    usable = [h for h in sorted(horizons) if h <= longest]
+    collected: dict[int, list[tuple[float, float, float, float]]] = {h: [] for h in usable}
+    codec: list[tuple[float, float]] = []
+    seconds, imagined = 0.0, 0
+    for number, (frames, actions) in enumerate(episodes):
+        chunks = min(len(actions), max(usable, default=0)) // CHUNK
+        moving = moving_region(frames)
+        with autocast():
+            sample = slice(0, None, 4)
+            coded = model.codec.decode_frames(
+                model.codec.encode_frames(torch.from_numpy(frames[sample].copy()))
+            ).numpy()
+        codec.append((_mse(coded, frames[sample]), _mse(coded, frames[sample], moving[sample])))
+        began = time.perf_counter()
+        made = imagine_episode(model, frames, actions, chunks, solver_steps, seed + number)
+        seconds += time.perf_counter() - began
+        imagined += len(made)
+        for h in usable:
+            if h > len(made):
+                continue
+            real, guess = frames[h - CHUNK + 1 : h + 1], made[h - CHUNK : h]
+            region = moving[h - CHUNK + 1 : h + 1]
+            still = np.broadcast_to(frames[:1], real.shape)
+            collected[h].append(
+                (_mse(guess, real), _mse(guess, real, region), ssim(guess, real), _mse(still, real, region))
+            )
+    table = {h: np.nanmean(np.array(rows), axis=0) for h, rows in collected.items()}
+    ceiling = np.nanmean(np.array(codec), axis=0)
+
+    def column(i: int) -> tuple[float, ...]:
+        return tuple(_db(table[h][i]) for h in usable)
+
+    return QualityReport(
+        horizons=tuple(usable),
+        psnr=column(0),
+        psnr_moving=column(1),
+        ssim=tuple(float(table[h][2]) for h in usable),
+        codec_psnr=_db(ceiling[0]),
+        codec_psnr_moving=_db(ceiling[1]),
+        frozen_psnr_moving=column(3),
+        frames_per_second=imagined / max(seconds, 1e-9),
+        episodes=tuple(len(collected[h]) for h in usable),
+    )
+
+
+def _mse(a: Frames, b: Frames, mask: npt.NDArray[np.bool_] | None = None) -> float:
+    error = np.square(a.astype(np.float32) - b.astype(np.float32)).mean(axis=-1)
+    chosen = error if mask is None else error[mask]
+    return float(chosen.mean()) if chosen.size else float("nan")
+
+
+def _db(mse: float) -> float:
+    return float(10 * np.log10(255**2 / max(mse, 1e-10)))

@@ -1,0 +1,87 @@
+"""Training windows cut from cached latents: the episodes are encoded once, then every batch is a gather."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from wovr_core.errors import WovrError
+from wovr_core.types import CHUNK, NULL_ACTION, RECENT_FRAMES, FloatArray, Frames, IntArray
+from wovr_core.world_model.autoencoder import TinyFrameCodec
+from wovr_core.world_model.precision import autocast
+
+
+def window_indices(step: int | IntArray) -> IntArray:
+    """Frame indices of the window whose newest context frame is `step`: reference, 4 recent, 8 future.
+
+    Returns:
+        (..., 13); recent ones before the episode's start are frame 0.
+    """
+    s = np.asarray(step)[..., None]
+    recent = np.maximum(s + np.arange(1 - RECENT_FRAMES, 1), 0)
+    return np.concatenate([np.zeros_like(s), recent, s + np.arange(1, CHUNK + 1)], axis=-1)
+
+
+class LatentWindows:
+    """All windows of a set of encoded episodes, drawn with given weights.
+
+    Args:
+        codec: encodes each frame once, as float16 (it must be trained, and in eval mode).
+        frames: per episode (T+1, H, W, 3) u8.
+        actions: per episode (T, A) f32.
+        weights: how often each episode's windows are drawn; 1 by default. Corrections are drawn more often.
+        ends: per episode, frames from this index on are not trusted and never a target; T+1 by default.
+    """
+
+    def __init__(
+        self,
+        codec: TinyFrameCodec,
+        frames: Sequence[Frames],
+        actions: Sequence[FloatArray],
+        weights: Sequence[float] | None = None,
+        ends: Sequence[int] | None = None,
+    ) -> None:
+        if not frames or len(frames) != len(actions):
+            raise WovrError(f"need as many action arrays as episodes, at least one: {len(frames)}, {len(actions)}")
+        codec.eval()
+        self._codec = codec
+        latents, produced, starts, chances = [], [], [], []
+        offset = 0
+        for i, (f, a) in enumerate(zip(frames, actions, strict=True)):
+            if len(f) != len(a) + 1:
+                raise WovrError(f"episode {i} has {len(f)} frames and {len(a)} actions; expected one frame more")
+            with autocast():
+                latents.append(codec.encode_frames(torch.from_numpy(np.ascontiguousarray(f))).half())
+            produced.append(torch.from_numpy(np.concatenate([NULL_ACTION[None], a]).astype(np.float32)))
+            last = min(len(f), ends[i] if ends else len(f)) - 1 - CHUNK
+            steps = np.arange(max(last + 1, 0))
+            starts.append(np.stack([np.full_like(steps, offset), steps], axis=1))
+            chances.append(np.full(len(steps), weights[i] if weights else 1.0))
+            offset += len(f)
+        self.latents = torch.cat(latents)
+        """(all frames, c, h, w) float16"""
+        self.actions = torch.cat(produced)
+        """(all frames, A): row t produced frame t."""
+        self.starts = np.concatenate(starts)
+        """(windows, 2): the episode's first row, and the newest context frame's step."""
+        chance = np.concatenate(chances)
+        if not len(chance) or chance.sum() <= 0:
+            raise WovrError(f"no episode is long enough for a window of {CHUNK} future frames")
+        self._chances = torch.from_numpy(chance)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def gather(self, index: Sequence[int] | IntArray | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Windows by number: latents (B, 4, Dc, h, w) float32, actions (B, 13, A)."""
+        chosen = self.starts[np.asarray(index)]
+        local = window_indices(chosen[:, 1])
+        rows = torch.from_numpy(local + chosen[:, :1])
+        actions = self.actions[rows]
+        return self._codec.group(self.latents[rows].float()), actions
+
+    def sample(self, batch: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """A random batch, as `gather` gives it."""
+        return self.gather(torch.multinomial(self._chances, batch, replacement=True, generator=generator))
