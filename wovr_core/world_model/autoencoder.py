@@ -8,7 +8,7 @@ does its own causal thing. Latents leave the codec normalised to about zero mean
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -74,7 +74,7 @@ class TinyFrameCodec(nn.Module):
         self.spatial = config.spatial
         folded = 3 * config.unshuffle**2
         widths = (config.width,) * len(config.blocks)
-        self.net = AutoencoderTiny(
+        net: Any = AutoencoderTiny(
             in_channels=folded,
             out_channels=folded,
             encoder_block_out_channels=widths,
@@ -86,8 +86,8 @@ class TinyFrameCodec(nn.Module):
         self.norm = nn.BatchNorm2d(config.latent_channels, eps=1e-4, momentum=0.05, affine=False)
         self.register_buffer("mean_frame", torch.zeros(3, config.image_size, config.image_size))
         self.mean_frame: torch.Tensor
+        self.net = net.to(memory_format=torch.channels_last)
         self._begin_at_the_mean()
-        self.to(memory_format=torch.channels_last)
 
     def _begin_at_the_mean(self) -> None:
         """Let the untrained decoder answer with the mean picture: half the training time goes by until it learns it."""

@@ -10,6 +10,7 @@ Shapes: B batch, P context latent frames, Q future latent frames, L = P + Q, Dc 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 
@@ -21,9 +22,7 @@ Velocity = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """(latents (B, L, Dc, h, w), sigmas (B, L)) -> velocity (B, L, Dc, h, w); the context's part is ignored."""
 
 
-def logit_normal(
-    batch: int, generator: torch.Generator, mean: float = 0.0, deviation: float = 1.0
-) -> torch.Tensor:
+def logit_normal(batch: int, generator: torch.Generator, mean: float = 0.0, deviation: float = 1.0) -> torch.Tensor:
     """Training times: sigma = sigmoid(mean + deviation * n), n standard normal; (B,), strictly inside (0, 1)."""
     return torch.sigmoid(mean + deviation * torch.randn(batch, generator=generator))
 
@@ -39,9 +38,7 @@ def solver_sigmas(steps: int, shift: float = 1.0) -> torch.Tensor:
     return shift * even / (1 + (shift - 1) * even)
 
 
-def row_noise(
-    shape: Sequence[int], generators: Sequence[torch.Generator] | torch.Generator
-) -> torch.Tensor:
+def row_noise(shape: Sequence[int], generators: Sequence[torch.Generator] | torch.Generator) -> torch.Tensor:
     """Standard normal noise of `shape` (B, ...).
 
     Args:
@@ -122,7 +119,7 @@ def imagine(
     known = context.shape[1]
     sigmas = solver_sigmas(steps, shift).tolist()
     x = torch.cat([context, noise], dim=1)
-    for now, following in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for now, following in pairwise(sigmas):
         times = torch.full(x.shape[:2], now, device=x.device)
         times[:, :known] = 0
         x = x + (following - now) * velocity(x, times).float()

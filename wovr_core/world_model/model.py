@@ -120,9 +120,7 @@ class WorldModel(nn.Module):
             nn.init.zeros_(self.transformer.proj_out.weight)
             nn.init.zeros_(self.transformer.proj_out.bias)
 
-    def condition(
-        self, latents: torch.Tensor, actions: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def condition(self, latents: torch.Tensor, actions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Apply the context ablations to the first two latent frames and to the actions that produced them."""
         recent = latents[:, 1:2]
         if self.config.recent_frames == 1:
@@ -167,9 +165,9 @@ class WorldModel(nn.Module):
         self._check(latents, actions, CONTEXT_LATENTS + CHUNK // GROUP)
         latents, actions = self.condition(latents, actions)
         context, future = latents[:, :CONTEXT_LATENTS], latents[:, CONTEXT_LATENTS:]
-        sigmas = flow.logit_normal(
-            len(latents), generator, self.config.time_mean, self.config.time_deviation
-        ).to(latents.device)
+        sigmas = flow.logit_normal(len(latents), generator, self.config.time_mean, self.config.time_deviation).to(
+            latents.device
+        )
         noise = torch.randn(future.shape, generator=generator).to(latents.device)
         weight = None
         if self.config.change_weight:
@@ -178,9 +176,7 @@ class WorldModel(nn.Module):
         if self.config.context_noise:
             context = flow.noisy_context(context, self.config.context_noise, generator)
         with autocast(latents.device):
-            loss = flow.flow_loss(
-                lambda x, s: self.velocity(x, s, actions), context, future, sigmas, noise, weight
-            )
+            loss = flow.flow_loss(lambda x, s: self.velocity(x, s, actions), context, future, sigmas, noise, weight)
         return loss, {"wm/loss": float(loss.detach())}
 
     @torch.no_grad()

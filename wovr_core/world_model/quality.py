@@ -12,7 +12,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from wovr_core.errors import WovrError
-from wovr_core.types import CHUNK, FloatArray, Frames
+from wovr_core.types import CHUNK, NULL_ACTION, FloatArray, Frames
 from wovr_core.world_model.model import WorldModel
 from wovr_core.world_model.motion import moving_region
 from wovr_core.world_model.precision import autocast
@@ -85,8 +85,6 @@ def imagine_episode(
     Returns:
         (chunks * 8, H, W, 3): what should be frames[start + 1 :].
     """
-    from wovr_core.types import NULL_ACTION
-
     if start + chunks * CHUNK > len(actions):
         raise WovrError(f"{chunks} chunks from frame {start} need more than the episode's {len(actions)} actions")
     model.eval()

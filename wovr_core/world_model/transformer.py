@@ -169,9 +169,10 @@ class ActionWanTransformer(WanTransformer3DModel):
         Returns:
             (B, L, Dc, h, w)
         """
-        _, p_h, p_w = self.config["patch_size"]
+        wan: Any = self  # diffusers' registered config and decorated forward carry no types
+        _, p_h, p_w = wan.config.patch_size
         tokens = (latents.shape[-2] // p_h) * (latents.shape[-1] // p_w)
-        output: Any = self(
+        output = wan(
             hidden_states=latents.transpose(1, 2),
             timestep=timesteps.repeat_interleave(tokens, dim=1),
             encoder_hidden_states=group_actions(actions),

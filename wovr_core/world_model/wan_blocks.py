@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers import WanTransformer3DModel
 from diffusers.models.transformers.transformer_wan import WanAttention, WanTransformerBlock
 
 
@@ -67,7 +66,7 @@ class FrameBlock(WanTransformerBlock):
         hidden_states: torch.Tensor,
         encoder_hidden_states: torch.Tensor,
         temb: torch.Tensor,
-        rotary_emb: tuple[torch.Tensor, torch.Tensor],
+        rotary_emb: Any,
     ) -> torch.Tensor:
         """hidden_states (B, N, D), encoder_hidden_states (B, R, D) -> (B, N, D)."""
         frames = temb.shape[1]
@@ -84,15 +83,15 @@ class FrameBlock(WanTransformerBlock):
         width = (x.shape[-1],)
         h = modulate(F.layer_norm(x, width, eps=self.norm1.eps), scale1, shift1)
         x = gated(x, self.attn1(h, None, None, rotary_emb), gate1)
-        norm = self.norm2
+        norm: Any = self.norm2
         h = F.layer_norm(x, width, norm.weight.to(x.dtype), norm.bias.to(x.dtype), norm.eps)
         x = x + self.attn2(h, encoder_hidden_states, None, None)
         h = modulate(F.layer_norm(x, width, eps=self.norm3.eps), scale2, shift2)
         return gated(x, self.ffn(h), gate2)
 
 
-def use_frame_blocks(model: WanTransformer3DModel) -> None:
-    """Let the model's blocks run as `FrameBlock`s, parameters untouched."""
+def use_frame_blocks(model: Any) -> None:
+    """Let a `WanTransformer3DModel`'s blocks run as `FrameBlock`s, parameters untouched."""
     for block in model.blocks:
         block.__class__ = FrameBlock
         block.attn1.set_processor(FrameAttnProcessor())
