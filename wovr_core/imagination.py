@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
 
 from wovr_core.policy.base import Policy
@@ -31,18 +30,16 @@ def imagine_groups(
     """One RolloutGroup per keyframe, all imagined in one batch of len(keyframes) * group_size rows.
 
     Siblings share the start and differ in the policy's samples; the world model's noise is seeded per row.
-    A row's rollout runs on after its first success (its later steps are masked) so that all keep one shape;
-    the batch ends early when every row has succeeded.
+    A row runs on after its first success, so that all keep one shape; its later steps are masked.
     """
     rows = [keyframe for keyframe in keyframes for _ in range(group_size)]
     sampler_seeds = [derive_seed(seed, "world_model", k, g) for k in range(len(keyframes)) for g in range(group_size)]
     instructions = [keyframe.task.instruction for keyframe in rows]
     generator = torch_generator(seed, "policy")
 
-    env.reset(rows, sampler_seeds)
-    frame = torch.from_numpy(np.stack([row.context_frames[-1] for row in rows]))
-    previous = torch.from_numpy(np.stack([row.context_actions[-1] for row in rows]))
-    frames, p_success = [frame[:, None]], [env.p_success_at_start()[:, None]]
+    start = env.reset(rows, sampler_seeds)
+    frame, previous = start.frames, start.previous_actions
+    frames, p_success = [frame[:, None]], [start.p_success[:, None]]
     chunks_taken = []
     for _ in range(chunks):
         chunk = policy.act(frame, instructions, previous, temperature=temperature, generator=generator)
@@ -57,7 +54,7 @@ def imagine_groups(
     actions = torch.cat([c.actions for c in chunks_taken], 1).numpy()
     tokens = torch.stack([c.tokens for c in chunks_taken], 1).numpy()
     log_probs = torch.stack([c.log_probs for c in chunks_taken], 1).numpy()
-    success = all_p[:, 1:] >= env.success_threshold  # (B, K*C): the start itself earns nothing
+    success = all_p[:, 1:] >= env.config.success_threshold  # (B, K*C): the start itself earns nothing
     rewards = discounted_return(success, discount).numpy()
     masks = valid_steps(success).numpy().reshape(len(rows), chunks, -1)
 
@@ -82,7 +79,7 @@ def imagine_groups(
                 loss_mask=masks[row],
                 reward=float(rewards[row]),
                 versions=dict(versions or {}),
-                info={"keyframe": keyframe.reason, "success_threshold": f"{env.success_threshold:.6f}"},
+                info={"keyframe": keyframe.reason, "success_threshold": f"{env.config.success_threshold:.6f}"},
             )
             for g in range(group_size)
             for row in [k * group_size + g]

@@ -71,6 +71,13 @@ def embed(instructions: Sequence[str]) -> FloatArray:
         return np.stack([_cache[text] for text in instructions])
 
 
+def embed_tensor(instructions: Sequence[str]) -> torch.Tensor:
+    """`embed` as a tensor (B, 384) of its own."""
+    import torch
+
+    return torch.from_numpy(embed(instructions))
+
+
 def _weights_folder() -> Path:
     """The folder with the encoder's files, found without importing its package (which would load far more)."""
     spec = importlib.util.find_spec(_PACKAGE)

@@ -14,6 +14,7 @@ from wovr_core.config import from_dict, to_dict
 
 if TYPE_CHECKING:
     from wovr_core.policy.tiny_vla import TinyVLA
+    from wovr_core.reward.calibration import Calibration
     from wovr_core.reward.classifier import RewardClassifier
     from wovr_core.world_model.model import WorldModel
 
@@ -59,11 +60,13 @@ def load_world_model(path: Path) -> tuple[WorldModel, str]:
     return model.eval(), checkpoint.version
 
 
-def load_reward(path: Path) -> tuple[RewardClassifier, str]:
-    """The calibrated classifier in evaluation mode, and its version."""
-    from wovr_core.reward.classifier import RewardClassifierConfig, build
+def load_reward(path: Path) -> tuple[RewardClassifier, Calibration, str]:
+    """The classifier in evaluation mode, its calibration (with the success threshold), and its version."""
+    from wovr_core.reward.calibration import Calibration
+    from wovr_core.reward.classifier import RewardConfig, build
 
     checkpoint = load_checkpoint(path, REWARD)
-    classifier = build(from_dict(RewardClassifierConfig, checkpoint.config, str(path)))
+    classifier = build(from_dict(RewardConfig, checkpoint.config, str(path)))
     checkpoint.load_into(classifier, path)
-    return classifier.eval(), checkpoint.version
+    calibration = from_dict(Calibration, checkpoint.extra["calibration"], f"{path} calibration")
+    return classifier.eval(), calibration, checkpoint.version

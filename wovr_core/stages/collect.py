@@ -180,6 +180,6 @@ def _check_disk(path: Path, episodes: int, max_steps: int, size: int) -> None:
         )
 
 
-def load_all(folders: Sequence[str | Path]) -> list[Episode]:
-    """All episodes of some folders, in a stable order."""
-    return [episode for folder in folders for episode in EpisodeSet(Path(folder))]
+def load_named(folders: Sequence[str | Path]) -> dict[str, Episode]:
+    """All episodes of some folders by "folder number/episode id", in a stable order."""
+    return {f"{i}/{e.id}": e for i, folder in enumerate(folders) for e in EpisodeSet(Path(folder))}

@@ -14,11 +14,11 @@ from wovr_core.model_files import POLICY, save_model
 from wovr_core.policy.sft import SFTDataset, SFTLossConfig, sft_loss
 from wovr_core.policy.tiny_vla import TinyVLAConfig, build
 from wovr_core.seeding import derive_seed, torch_generator
-from wovr_core.stages.collect import load_all
+from wovr_core.stages.collect import load_named
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
 from wovr_core.stages.training import Training, set_learning_rate, warmup_cosine
 from wovr_core.types import Episode
-from wovr_core.world_model.ema import EMA
+from wovr_core.world_model.ema import Ema
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class PolicySFTConfig:
     learning_rate: float = 1e-3
     weight_decay: float = 1e-3
     ema_decay: float = 0.998
-    autocast: bool = True
-    """bfloat16, where the CPU has it."""
+    autocast: bool = False
+    """Compute in bfloat16 where the CPU multiplies it; small convolutions gain little from it."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,10 @@ def run(
     finished = folder.outputs(PolicyOutputs)
     if finished:
         return finished
-    dataset = SFTDataset(_demonstrations(load_all([inputs.episodes]), config.demonstrations))
+    dataset = SFTDataset(_demonstrations(list(load_named([inputs.episodes]).values()), config.demonstrations))
     policy = build(config.policy, seed=derive_seed(inputs.seed, "policy_weights"))
     policy.action_bins.fit(dataset.actions)
-    ema = EMA(policy, config.ema_decay)
+    ema = Ema(policy, config.ema_decay)
     optimizer = torch.optim.AdamW(policy.parameters(), lr=0.0, weight_decay=config.weight_decay)
 
     modules = {"policy": policy, "ema": ema}
@@ -76,7 +76,7 @@ def run(
             loss.backward()
             torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
             optimizer.step()
-            ema.update(policy, step)
+            ema.update(policy)
             training.log(metrics)
 
     ema.copy_to(policy)

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -29,6 +29,14 @@ from wovr_core.stages.progress import Progress
 KIND = "training_state"
 
 
+class Stateful(Protocol):
+    """A module, or an average of one: tensors by name, out and in."""
+
+    def state_dict(self) -> dict[str, torch.Tensor]: ...
+
+    def load_state_dict(self, state_dict: Mapping[str, torch.Tensor], /) -> Any: ...
+
+
 class Training:
     """Iterate over the steps that are still to be done."""
 
@@ -37,7 +45,7 @@ class Training:
         folder: StageFolder,
         *,
         steps: int,
-        modules: Mapping[str, torch.nn.Module],
+        modules: Mapping[str, Stateful],
         optimizer: torch.optim.Optimizer,
         name: str = "training",
         save_every_seconds: float = 60.0,
@@ -85,6 +93,9 @@ class Training:
                     f"stopped {self.folder.stage} after step {self._step} of {self.steps}; "
                     "the same command goes on from there"
                 )
+        # A stage of several loops may be interrupted in a later one: this one is then found finished.
+        if newest_complete(self._path) != self._path / f"step_{self.steps:07d}":
+            self._save()
 
     def log(self, metrics: Mapping[str, float | torch.Tensor]) -> None:
         """Collect this step's metrics; their means are written every `log_every` steps."""

@@ -1,0 +1,121 @@
+"""The main job, top to bottom: WoVR on real LIBERO (method.md; arXiv 2602.13977).
+
+A generator: it yields each stage's name as that stage finishes, so that a caller may stop after any of them.
+Finished stages return at once with what they gave; interrupted ones go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from wovr_core.recipes import Recipe
+from wovr_core.run_folder import Run
+from wovr_core.stages import (
+    audit,
+    collect,
+    evaluate,
+    imagine,
+    refine_world_model,
+    select_keyframes,
+    train_policy_rl,
+    train_policy_sft,
+    train_reward,
+    train_world_model,
+)
+from wovr_core.stages.imagine import Simulator
+
+STAGES = {
+    "collect": "real demonstrations of the scripted expert, clean and faulty",
+    "sft": "the base policy, by imitation",
+    "collect_base": "real episodes of the base policy",
+    "evaluate_base": "real success of the base policy on LIBERO's initial states",
+    "world_model": "autoencoder and action-conditioned transformer",
+    "reward": "success classifier, calibrated",
+    "keyframes": "starts of imagined rollouts (KIR)",
+    "rl": "masked GRPO in imagination, first round",
+    "collect_evolved": "real episodes of the evolved policy (PACE)",
+    "refine": "refined world model and reward, promoted if better (PACE)",
+    "keyframes_evolved": "starts from the evolved policy's failures",
+    "rl_evolved": "masked GRPO in imagination, second round",
+    "imagine": "rollouts of the final policy, to be looked at",
+    "audit": "the same actions in the simulator: false-success rate",
+    "evaluate": "real success of the final policy on the same initial states",
+}
+
+
+def main_job(run: Run) -> Iterator[str]:
+    """Collect, imitate, learn to imagine and to judge, improve in imagination, refine, improve, audit, evaluate."""
+    recipe: Recipe = run.recipe
+    torch.set_num_threads(recipe.threads)
+    seed, common = recipe.seed, (recipe.env, recipe.tasks, recipe.seed, recipe.workers)
+
+    demos = run.stage("collect", collect.run, recipe.collect, collect.CollectInputs(*common))
+    yield "collect"
+    sft_inputs = train_policy_sft.PolicySFTInputs(demos.episodes, demos.version, seed)
+    base = run.stage("sft", train_policy_sft.run, recipe.sft, sft_inputs)
+    yield "sft"
+    base_inputs = collect.CollectInputs(*common, policy=Path(base.policy))
+    base_episodes = run.stage("collect_base", collect.run_policy_episodes, recipe.collect_base, base_inputs)
+    yield "collect_base"
+    run.stage("evaluate_base", evaluate.run, recipe.evaluate, _trials(recipe, base.policy))
+    yield "evaluate_base"
+
+    # The current policy's episodes come first: keyframes and world model are about what it meets.
+    folders = (base_episodes.episodes, demos.episodes)
+    versions = (base_episodes.version, demos.version)
+    wm_inputs = train_world_model.WorldModelInputs(folders, versions, seed)
+    world_model = run.stage("world_model", train_world_model.run, recipe.world_model, wm_inputs)
+    yield "world_model"
+    reward_inputs = train_reward.RewardInputs(folders, versions, Path(world_model.world_model), seed)
+    reward = run.stage("reward", train_reward.run, recipe.reward, reward_inputs)
+    yield "reward"
+
+    kf_inputs = select_keyframes.KeyframeInputs(folders, versions, Path(world_model.world_model), seed)
+    keyframes = run.stage("keyframes", select_keyframes.run, recipe.keyframes, kf_inputs)
+    yield "keyframes"
+    simulator = Simulator(Path(base.policy), Path(world_model.world_model), Path(reward.reward))
+    rl_inputs = train_policy_rl.PolicyRLInputs(simulator, keyframes.keyframes, keyframes.version, seed)
+    evolved = run.stage("rl", train_policy_rl.run, recipe.rl, rl_inputs)
+    yield "rl"
+
+    pace_inputs = collect.CollectInputs(recipe.env, recipe.tasks, seed + 1, recipe.workers, Path(evolved.policy))
+    new = run.stage("collect_evolved", collect.run_policy_episodes, recipe.collect_evolved, pace_inputs)
+    yield "collect_evolved"
+    refine_inputs = refine_world_model.RefineInputs(
+        old_episodes=folders,
+        new_episodes=new.episodes,
+        versions=(*versions, new.version),
+        world_model=simulator.world_model,
+        reward=simulator.reward,
+        calibration_episodes=tuple(reward.held_out),
+        reward_training=recipe.reward,
+        seed=seed,
+    )
+    refined = run.stage("refine", refine_world_model.run, recipe.refine, refine_inputs)
+    yield "refine"
+    kf_inputs = select_keyframes.KeyframeInputs(
+        (new.episodes, *folders), (new.version, *versions), Path(refined.world_model), seed + 1
+    )
+    keyframes = run.stage("keyframes_evolved", select_keyframes.run, recipe.keyframes, kf_inputs)
+    yield "keyframes_evolved"
+    simulator = Simulator(Path(evolved.policy), Path(refined.world_model), Path(refined.reward))
+    rl_inputs = train_policy_rl.PolicyRLInputs(simulator, keyframes.keyframes, keyframes.version, seed + 1)
+    final = run.stage("rl_evolved", train_policy_rl.run, recipe.rl, rl_inputs)
+    yield "rl_evolved"
+
+    simulator = Simulator(Path(final.policy), simulator.world_model, simulator.reward)
+    imagine_inputs = imagine.ImagineInputs(simulator, keyframes.keyframes, keyframes.version, seed)
+    rollouts = run.stage("imagine", imagine.run, recipe.imagine, imagine_inputs)
+    yield "imagine"
+    audit_inputs = audit.AuditInputs(recipe.env, rollouts.rollouts, rollouts.version, recipe.workers)
+    run.stage("audit", audit.run, recipe.audit, audit_inputs)
+    yield "audit"
+    run.stage("evaluate", evaluate.run, recipe.evaluate, _trials(recipe, final.policy))
+    yield "evaluate"
+
+
+def _trials(recipe: Recipe, policy: str) -> evaluate.EvaluateInputs:
+    return evaluate.EvaluateInputs(recipe.env, recipe.tasks, Path(policy), recipe.seed, recipe.workers)

@@ -1,0 +1,166 @@
+"""Recipes: functions that return a whole frozen configuration. `--set key=value` changes one key of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from wovr_core.data.keyframes import KeyframeConfig
+from wovr_core.envs.libero import EVALUATION_STATES, LiberoConfig
+from wovr_core.envs.libero_suites import task_id
+from wovr_core.errors import UnknownNameError, WovrError
+from wovr_core.policy.tiny_vla import TinyVLAConfig
+from wovr_core.reward.classifier import RewardConfig
+from wovr_core.stages.audit import AuditConfig
+from wovr_core.stages.collect import CollectConfig, CollectPolicyConfig
+from wovr_core.stages.evaluate import EvaluateConfig
+from wovr_core.stages.imagine import ImagineConfig
+from wovr_core.stages.refine_world_model import RefineConfig
+from wovr_core.stages.train_policy_rl import PolicyRLConfig
+from wovr_core.stages.train_policy_sft import PolicySFTConfig
+from wovr_core.stages.train_reward import RewardTrainingConfig
+from wovr_core.stages.train_world_model import (
+    AutoencoderTraining,
+    TransformerTraining,
+    WorldModelTrainingConfig,
+)
+from wovr_core.world_model.autoencoder import AutoencoderConfig
+from wovr_core.world_model.model import WorldModelConfig
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The whole main job."""
+
+    name: str
+    seed: int = 0
+    threads: int = 2
+    """Of torch in training; pinned, because sums in another order round otherwise."""
+    workers: int = 2
+    """Simulator processes; results do not depend on it."""
+    tasks: tuple[int, ...] = (0,)
+    """Indices in the suite."""
+    env: LiberoConfig = field(default_factory=LiberoConfig)
+    collect: CollectConfig = field(default_factory=CollectConfig)
+    sft: PolicySFTConfig = field(default_factory=PolicySFTConfig)
+    collect_base: CollectPolicyConfig = field(default_factory=CollectPolicyConfig)
+    world_model: WorldModelTrainingConfig = field(default_factory=WorldModelTrainingConfig)
+    reward: RewardTrainingConfig = field(default_factory=RewardTrainingConfig)
+    keyframes: KeyframeConfig = field(default_factory=KeyframeConfig)
+    rl: PolicyRLConfig = field(default_factory=PolicyRLConfig)
+    collect_evolved: CollectPolicyConfig = field(default_factory=CollectPolicyConfig)
+    refine: RefineConfig = field(default_factory=RefineConfig)
+    imagine: ImagineConfig = field(default_factory=ImagineConfig)
+    audit: AuditConfig = field(default_factory=AuditConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+
+
+def demo() -> Recipe:
+    """The whole loop on one LIBERO-Object task within 12 minutes on 2 cores."""
+    return Recipe(
+        name="demo",
+        tasks=(4,),
+        env=LiberoConfig(suite="libero_object", size=64, view="workspace"),
+        collect=CollectConfig(clean=36, faulty=12),
+        sft=PolicySFTConfig(demonstrations=36, steps=1200, batch=48),
+        collect_base=CollectPolicyConfig(episodes=12, max_steps=160),
+        world_model=WorldModelTrainingConfig(
+            autoencoder=AutoencoderTraining(steps=600),
+            transformer=TransformerTraining(steps=260),
+            held_out=4,
+        ),
+        reward=RewardTrainingConfig(steps=200, held_out=12),
+        keyframes=KeyframeConfig(count=32),
+        rl=PolicyRLConfig(updates=3, groups=4, group_size=8, chunks=6),
+        collect_evolved=CollectPolicyConfig(episodes=8, max_steps=160),
+        refine=RefineConfig(transformer=TransformerTraining(steps=60, learning_rate=2e-4), reward_steps=60, held_out=3),
+        imagine=ImagineConfig(starts=8, group_size=4, chunks=8, solver_steps=1),
+        evaluate=EvaluateConfig(trials=10, max_steps=160),
+    )
+
+
+def cpu() -> Recipe:
+    """All ten LIBERO-Object tasks with one policy on 2 cores: hours, resumable."""
+    return Recipe(
+        name="cpu",
+        tasks=tuple(range(10)),
+        env=LiberoConfig(suite="libero_object", size=64, view="workspace"),
+        collect=CollectConfig(clean=40, faulty=15),
+        sft=PolicySFTConfig(demonstrations=40, steps=12000, batch=64),
+        collect_base=CollectPolicyConfig(episodes=15),
+        world_model=WorldModelTrainingConfig(
+            autoencoder=AutoencoderTraining(steps=4000),
+            transformer=TransformerTraining(steps=8000),
+            held_out=20,
+        ),
+        reward=RewardTrainingConfig(steps=3000, held_out=60),
+        keyframes=KeyframeConfig(count=400),
+        rl=PolicyRLConfig(updates=40, groups=8, group_size=8, chunks=12),
+        collect_evolved=CollectPolicyConfig(episodes=10),
+        refine=RefineConfig(transformer=TransformerTraining(steps=1500, learning_rate=2e-4), held_out=20),
+        imagine=ImagineConfig(starts=40, group_size=4, chunks=16),
+        evaluate=EvaluateConfig(trials=20),
+    )
+
+
+def smoke() -> Recipe:
+    """Every stage at its smallest, in about a minute: shows that the machinery works, learns nothing."""
+    codec = AutoencoderConfig(image_size=32, width=16, latent_channels=4)
+    return Recipe(
+        name="smoke",
+        tasks=(0,),
+        env=LiberoConfig(suite="libero_object", size=32, view="workspace"),
+        collect=CollectConfig(clean=4, faulty=2),
+        sft=PolicySFTConfig(
+            policy=TinyVLAConfig(image_size=32, width=16, blocks=1, keypoints=16, hidden=64),
+            demonstrations=4,
+            steps=20,
+            batch=8,
+        ),
+        collect_base=CollectPolicyConfig(episodes=2, max_steps=24),
+        world_model=WorldModelTrainingConfig(
+            model=WorldModelConfig(codec=codec, layers=1, heads=2, head_dim=16),
+            autoencoder=AutoencoderTraining(steps=10, batch=8),
+            transformer=TransformerTraining(steps=10, batch=4),
+            held_out=2,
+            horizons=(8, 16),
+            solver_steps=1,
+        ),
+        reward=RewardTrainingConfig(model=RewardConfig(image_size=32, width=8), steps=20, batch=16, held_out=3),
+        keyframes=KeyframeConfig(count=6),
+        rl=PolicyRLConfig(updates=2, groups=2, group_size=3, chunks=2),
+        collect_evolved=CollectPolicyConfig(episodes=3, max_steps=24),
+        refine=RefineConfig(transformer=TransformerTraining(steps=4, batch=4), reward_steps=4, held_out=1),
+        imagine=ImagineConfig(starts=3, group_size=2, chunks=2, solver_steps=1),
+        evaluate=EvaluateConfig(trials=2, max_steps=24),
+    )
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {"demo": demo, "cpu": cpu, "smoke": smoke}
+
+
+def get(name: str) -> Recipe:
+    """Raises UnknownNameError ("did you mean")."""
+    if name not in RECIPES:
+        raise UnknownNameError("recipe", name, RECIPES)
+    return RECIPES[name]()
+
+
+def check(recipe: Recipe) -> None:
+    """What would otherwise fail an hour in. Raises UnknownNameError or WovrError naming the key."""
+    if not recipe.tasks:
+        raise WovrError("tasks is empty; name at least one task of the suite, for example --set tasks=[0]")
+    for task in recipe.tasks:
+        task_id(recipe.env.suite, task)
+    sizes = {
+        "env.size": recipe.env.size,
+        "sft.policy.image_size": recipe.sft.policy.image_size,
+        "world_model.model.codec.image_size": recipe.world_model.model.codec.image_size,
+        "reward.model.image_size": recipe.reward.model.image_size,
+    }
+    if len(set(sizes.values())) > 1:
+        raise WovrError(f"all frame sizes must agree, got {', '.join(f'{k}={v}' for k, v in sizes.items())}")
+    if not 1 <= recipe.evaluate.trials <= EVALUATION_STATES:
+        raise WovrError(f"evaluate.trials must be 1 to {EVALUATION_STATES}: LIBERO ships that many initial states")
+    if recipe.refine.held_out >= recipe.collect_evolved.episodes * len(recipe.tasks):
+        raise WovrError("refine.held_out must be less than the episodes that collect_evolved collects")

@@ -1,0 +1,121 @@
+"""Imagine rollouts of a policy from keyframes and write them down, to be looked at and audited."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from wovr_core.data.episode_files import EpisodeSet, read_rollout, write_rollout
+from wovr_core.data.keyframe_files import read_keyframes
+from wovr_core.imagination import imagine_groups
+from wovr_core.instructions import embed_tensor
+from wovr_core.model_files import load_policy, load_reward, load_world_model, version_of
+from wovr_core.seeding import derive_seed, numpy_generator
+from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
+from wovr_core.stages.progress import Progress
+from wovr_core.types import Keyframe
+from wovr_core.world_model.env import ImaginationConfig, WorldModelEnv
+
+
+@dataclass(frozen=True)
+class ImagineConfig:
+    """Rollouts per keyframe and their length."""
+
+    starts: int = 12
+    """Keyframes to start from, drawn from the file."""
+    group_size: int = 4
+    chunks: int = 12
+    temperature: float = 1.0
+    discount: float = 0.995
+    """Per action."""
+    solver_steps: int = 2
+    groups_per_batch: int = 4
+
+
+@dataclass(frozen=True)
+class Simulator:
+    """Everything that imagination is made of."""
+
+    policy: Path
+    world_model: Path
+    reward: Path
+
+    def versions(self) -> dict[str, str]:
+        return {name: version_of(path) for name, path in vars(self).items()}
+
+
+@dataclass(frozen=True)
+class ImagineInputs:
+    simulator: Simulator
+    keyframes: str
+    keyframes_version: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class ImagineOutputs:
+    rollouts: str
+    version: str
+    count: int
+    imagined_successes: int
+    frames_per_second: float
+    """Imagined, decoded and judged, policy included."""
+
+
+def run(
+    config: ImagineConfig, inputs: ImagineInputs, out_dir: Path, on_metrics: OnMetrics = ignore_metrics
+) -> ImagineOutputs:
+    """Imagine batch by batch; a repeated run writes the same rollouts over."""
+    versions = inputs.simulator.versions() | {"keyframes": inputs.keyframes_version, "seed": str(inputs.seed)}
+    folder = StageFolder(out_dir, "imagine", config, versions, on_metrics)
+    finished = folder.outputs(ImagineOutputs)
+    if finished:
+        return finished
+    policy, _ = load_policy(inputs.simulator.policy)
+    env = make_env(inputs.simulator, config.solver_steps, config.chunks)
+    chosen = draw_keyframes(read_keyframes(Path(inputs.keyframes)), config.starts, inputs.seed, "imagine")
+    rollouts = folder.path / "rollouts"
+    progress = Progress("imagine", len(chosen), "group")
+    began, frames = time.monotonic(), 0
+    for first in range(0, len(chosen), config.groups_per_batch):
+        groups = imagine_groups(
+            policy,
+            env,
+            chosen[first : first + config.groups_per_batch],
+            group_size=config.group_size,
+            chunks=config.chunks,
+            temperature=config.temperature,
+            discount=config.discount,
+            seed=derive_seed(inputs.seed, "imagine", first),
+            versions=inputs.simulator.versions(),
+        )
+        for group in groups:
+            for rollout in group.rollouts:
+                write_rollout(rollouts, rollout)
+                frames += len(rollout.actions)
+        progress.update(len(groups))
+    progress.close()
+    seconds = time.monotonic() - began
+    written = EpisodeSet(rollouts)
+    count = len(written)
+    successes = sum(read_rollout(path).imagined_success for path in written.paths.values())
+    folder.log(count, {"imagined_successes": successes, "frames_per_second": frames / seconds})
+    return folder.finish(
+        ImagineOutputs(str(rollouts), written.write_index(), count, successes, round(frames / seconds, 2))
+    )
+
+
+def make_env(simulator: Simulator, solver_steps: int, chunks: int) -> WorldModelEnv:
+    """The imagined environment of a world model and a reward classifier, at the latter's own threshold."""
+    model, _ = load_world_model(simulator.world_model)
+    reward, calibration, _ = load_reward(simulator.reward)
+    config = ImaginationConfig(solver_steps=solver_steps, max_chunks=chunks, success_threshold=calibration.threshold)
+    return WorldModelEnv(model, reward.reward_function(embed_tensor), config)
+
+
+def draw_keyframes(keyframes: Sequence[Keyframe], count: int, seed: int, *purpose: str | int) -> list[Keyframe]:
+    """`count` of them without repetition (or all, if there are fewer)."""
+    order = numpy_generator(seed, "draw_keyframes", *purpose).permutation(len(keyframes))
+    return [keyframes[i] for i in order[:count]]

@@ -1,0 +1,83 @@
+"""Choose where imagined rollouts start: episode beginnings, and keyframes near what decides an episode."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from wovr_core.audit.outcomes import frame_divergence
+from wovr_core.data.keyframe_files import write_keyframes
+from wovr_core.data.keyframes import KeyframeConfig, select_keyframes
+from wovr_core.model_files import load_world_model, version_of
+from wovr_core.seeding import derive_seed, numpy_generator
+from wovr_core.stages.collect import load_named
+from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
+from wovr_core.types import CHUNK, Episode, FloatArray
+from wovr_core.world_model.model import WorldModel
+from wovr_core.world_model.quality import imagine_episode
+
+SOLVER_STEPS = 1
+"""Where imagination leaves the real episode is found with the cheapest sampler."""
+
+
+@dataclass(frozen=True)
+class KeyframeInputs:
+    episodes: tuple[str, ...]
+    """Folders of real episodes, those of the current policy first of all."""
+    versions: tuple[str, ...]
+    world_model: Path
+    seed: int
+
+
+@dataclass(frozen=True)
+class KeyframeOutputs:
+    keyframes: str
+    version: str
+    reasons: dict[str, int]
+    from_failures: int
+
+
+def run(
+    config: KeyframeConfig, inputs: KeyframeInputs, out_dir: Path, on_metrics: OnMetrics = ignore_metrics
+) -> KeyframeOutputs:
+    """Select, and write them to one file."""
+    versions = {
+        "episodes": ",".join(inputs.versions),
+        "world_model": version_of(inputs.world_model),
+        "seed": str(inputs.seed),
+    }
+    folder = StageFolder(out_dir, "select_keyframes", config, versions, on_metrics)
+    finished = folder.outputs(KeyframeOutputs)
+    if finished:
+        return finished
+    episodes = list(load_named(inputs.episodes).values())
+    model, _ = load_world_model(inputs.world_model)
+    divergences = {e.id: _divergence(model, e, inputs.seed) for e in episodes if not e.succeeded}
+    chosen = select_keyframes(episodes, config, numpy_generator(inputs.seed, "keyframes"), divergences)
+    path = folder.path / "keyframes.safetensors"
+    version = write_keyframes(path, chosen)
+    failed = {e.id for e in episodes if not e.succeeded}
+    reasons = Counter(k.reason for k in chosen)
+    from_failures = sum(k.start.episode_id in failed for k in chosen)
+    folder.log(len(chosen), {**{f"reason_{k}": v for k, v in reasons.items()}, "from_failures": from_failures})
+    return folder.finish(KeyframeOutputs(str(path), version, dict(reasons), from_failures))
+
+
+def _divergence(model: WorldModel, episode: Episode, seed: int) -> FloatArray:
+    """(T+1,) difference of the episode's frames and their closed-loop imagination; zero past the last chunk."""
+    divergence = np.zeros(episode.length + 1, dtype=np.float32)
+    chunks = episode.length // CHUNK
+    if chunks:
+        imagined = imagine_episode(
+            model,
+            episode.frames,
+            episode.actions,
+            chunks,
+            SOLVER_STEPS,
+            derive_seed(seed, "keyframe_divergence", episode.id),
+        )
+        divergence[1 : len(imagined) + 1] = frame_divergence(imagined, episode.frames[1 : len(imagined) + 1])
+    return divergence

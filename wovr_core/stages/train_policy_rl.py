@@ -1,0 +1,183 @@
+"""Masked GRPO in imagination: the policy improves on groups of rollouts that the world model draws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from wovr_core.data.episode_files import write_rollout
+from wovr_core.data.keyframe_files import read_keyframes
+from wovr_core.imagination import imagine_groups
+from wovr_core.model_files import POLICY, load_policy, save_model
+from wovr_core.policy.tiny_vla import TinyVLA
+from wovr_core.rl.grpo_loss import GRPOConfig, grpo_loss
+from wovr_core.seeding import derive_seed
+from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
+from wovr_core.stages.imagine import Simulator, draw_keyframes, make_env
+from wovr_core.stages.training import Training, set_learning_rate
+from wovr_core.types import CHUNK, FloatArray, RolloutGroup
+
+
+@dataclass(frozen=True)
+class PolicyRLConfig:
+    """What one update imagines, and how far it steps."""
+
+    updates: int = 6
+    groups: int = 6
+    """Keyframes per update."""
+    group_size: int = 8
+    chunks: int = 10
+    temperature: float = 1.0
+    """Of the behaviour, and of the log-probabilities in the loss."""
+    discount: float = 0.995
+    """Per action: an earlier success is worth more."""
+    solver_steps: int = 1
+    grpo: GRPOConfig = field(default_factory=GRPOConfig)
+    epochs: int = 2
+    """Passes over each update's groups."""
+    learning_rate: float = 1e-4
+    kept_groups: int = 2
+    """Groups of each update whose rollouts are written down, to be looked at."""
+
+
+@dataclass(frozen=True)
+class PolicyRLInputs:
+    simulator: Simulator
+    keyframes: str
+    keyframes_version: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class PolicyRLOutputs:
+    policy: str
+    version: str
+    groups: int
+    informative_groups: int
+    """Groups whose rollouts did not all earn the same; the others carry no signal and were dropped."""
+    rollouts: str
+    parameter_change: float
+    """Euclidean distance of the weights from those at the start, over their norm."""
+
+
+def run(
+    config: PolicyRLConfig, inputs: PolicyRLInputs, out_dir: Path, on_metrics: OnMetrics = ignore_metrics
+) -> PolicyRLOutputs:
+    """All updates; resumes after the last complete one."""
+    versions = inputs.simulator.versions() | {"keyframes": inputs.keyframes_version, "seed": str(inputs.seed)}
+    folder = StageFolder(out_dir, "train_policy_rl", config, versions, on_metrics)
+    finished = folder.outputs(PolicyRLOutputs)
+    if finished:
+        return finished
+    policy, start_version = load_policy(inputs.simulator.policy)
+    start = torch.nn.utils.parameters_to_vector(policy.parameters()).detach().clone()
+    env = make_env(inputs.simulator, config.solver_steps, config.chunks)
+    keyframes = read_keyframes(Path(inputs.keyframes))
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=0.0, weight_decay=0.0)
+    tally = GroupTally()
+
+    modules = {"policy": policy, "tally": tally}
+    with Training(folder, steps=config.updates, modules=modules, optimizer=optimizer, log_every=1) as training:
+        for update in training:
+            set_learning_rate(optimizer, config.learning_rate)
+            groups = imagine_groups(
+                policy,
+                env,
+                draw_keyframes(keyframes, config.groups, inputs.seed, "rl", update),
+                group_size=config.group_size,
+                chunks=config.chunks,
+                temperature=config.temperature,
+                discount=config.discount,
+                seed=derive_seed(inputs.seed, "rl", update),
+                versions=versions,
+            )
+            for group in groups[: config.kept_groups]:
+                for rollout in group.rollouts:
+                    write_rollout(folder.path / "rollouts", rollout)
+            informative = [group for group in groups if not group.degenerate]
+            tally.add(len(groups), len(informative))
+            metrics = _summary(groups, informative)
+            for _ in range(config.epochs if informative else 0):
+                optimizer.zero_grad()
+                for group in informative:
+                    loss, loss_metrics = group_loss(policy, group, config)
+                    (loss / len(informative)).backward()
+                    metrics |= loss_metrics
+                norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
+                metrics["gradient_norm"] = float(norm)
+                optimizer.step()
+            training.log(metrics)
+
+    path = folder.path / "policy"
+    lineage = {k: v for k, v in versions.items() if k != "policy"} | {"parent": start_version}
+    version = save_model(path, POLICY, policy, lineage=lineage)
+    moved = torch.nn.utils.parameters_to_vector(policy.parameters()).detach() - start
+    training.discard()
+    return folder.finish(
+        PolicyRLOutputs(
+            policy=str(path),
+            version=version,
+            groups=tally.groups,
+            informative_groups=tally.informative,
+            rollouts=str(folder.path / "rollouts"),
+            parameter_change=float(moved.norm() / start.norm()),
+        )
+    )
+
+
+def group_loss(policy: TinyVLA, group: RolloutGroup, config: PolicyRLConfig) -> tuple[torch.Tensor, dict[str, float]]:
+    """The masked GRPO loss of one group: every chunk is decided anew from the frame at its head."""
+    frames = torch.stack([torch.from_numpy(r.frames[:-1:CHUNK]) for r in group.rollouts])  # (G, K, H, W, 3)
+    previous = torch.stack([_previous_actions(r.actions, r.context_actions[-1]) for r in group.rollouts])  # (G, K, A)
+    tokens = torch.stack([torch.from_numpy(r.action_tokens) for r in group.rollouts])  # (G, K, C, A)
+    size, chunks = tokens.shape[:2]
+    log_probs = policy.log_prob(
+        frames.flatten(0, 1),
+        [group.rollouts[0].task.instruction] * (size * chunks),
+        previous.flatten(0, 1),
+        tokens.flatten(0, 1),
+        temperature=config.temperature,
+    ).unflatten(0, (size, chunks))
+    return grpo_loss(
+        log_probs,
+        torch.stack([torch.from_numpy(r.log_probs) for r in group.rollouts]),
+        torch.from_numpy(group.rewards),
+        torch.stack([torch.from_numpy(r.loss_mask) for r in group.rollouts]),
+        config.grpo,
+    )
+
+
+def _previous_actions(actions: FloatArray, first: FloatArray) -> torch.Tensor:
+    """(K, A): the action before each chunk's head."""
+    return torch.from_numpy(np.concatenate([first[None], actions[CHUNK - 1 : -1 : CHUNK]]))
+
+
+def _summary(groups: Sequence[RolloutGroup], informative: Sequence[RolloutGroup]) -> dict[str, float]:
+    rewards = torch.cat([torch.from_numpy(g.rewards) for g in groups])
+    return {
+        "imagined_success_rate": float((rewards > 0).float().mean()),
+        "return_mean": float(rewards.mean()),
+        "informative_groups": float(len(informative)),
+        "groups": float(len(groups)),
+    }
+
+
+class GroupTally:
+    """Counts groups across resumes."""
+
+    def __init__(self) -> None:
+        self.groups = self.informative = 0
+
+    def add(self, groups: int, informative: int) -> None:
+        self.groups += groups
+        self.informative += informative
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        return {"counts": torch.tensor([self.groups, self.informative])}
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        self.groups, self.informative = (int(v) for v in state["counts"])

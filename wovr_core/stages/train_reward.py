@@ -1,0 +1,149 @@
+"""Train the success classifier and calibrate it on held-out episodes.
+
+It will judge imagined frames, so it is also shown every training frame as the world model's autoencoder
+renders it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from wovr_core.data.segments import split_ids
+from wovr_core.instructions import embed_tensor
+from wovr_core.model_files import REWARD, load_world_model, save_model, version_of
+from wovr_core.reward.calibration import Calibration, calibrate
+from wovr_core.reward.classifier import RewardClassifier, RewardConfig, build
+from wovr_core.reward.labels import LabelConfig, LabelledFrames, balanced_weights, label_episodes
+from wovr_core.seeding import derive_seed, torch_generator
+from wovr_core.stages.collect import load_named
+from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
+from wovr_core.stages.training import Training, set_learning_rate, warmup_cosine
+from wovr_core.types import Episode, Frames
+from wovr_core.world_model.model import WorldModel
+from wovr_core.world_model.precision import autocast
+
+
+@dataclass(frozen=True)
+class RewardTrainingConfig:
+    model: RewardConfig = field(default_factory=RewardConfig)
+    labels: LabelConfig = field(default_factory=LabelConfig)
+    steps: int = 600
+    batch: int = 64
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    held_out: int = 12
+    """Episodes for calibration."""
+    target_fpr: float = 0.05
+    """False positives per failed held-out episode that the threshold may let through."""
+
+
+@dataclass(frozen=True)
+class RewardInputs:
+    episodes: tuple[str, ...]
+    versions: tuple[str, ...]
+    world_model: Path
+    seed: int
+
+
+@dataclass(frozen=True)
+class RewardOutputs:
+    reward: str
+    version: str
+    calibration: dict[str, object]
+    held_out: list[str]
+
+
+def run(
+    config: RewardTrainingConfig, inputs: RewardInputs, out_dir: Path, on_metrics: OnMetrics = ignore_metrics
+) -> RewardOutputs:
+    """Train, calibrate on held-out episodes, and choose the threshold for the stated false-positive rate."""
+    world_model, world_model_version = load_world_model(inputs.world_model)
+    versions = {
+        "episodes": ",".join(inputs.versions),
+        "world_model": world_model_version,
+        "seed": str(inputs.seed),
+    }
+    folder = StageFolder(out_dir, "train_reward", config, versions, on_metrics)
+    finished = folder.outputs(RewardOutputs)
+    if finished:
+        return finished
+    episodes = load_named(inputs.episodes)
+    train_ids, held_ids = split_ids(list(episodes), config.held_out)
+
+    classifier = build(replace(config.model, seed=derive_seed(inputs.seed, "reward_weights")))
+    samples = label_episodes([episodes[i] for i in train_ids], config.labels)
+    fit(folder, classifier, world_model, samples, config, inputs.seed)
+    calibration = calibrate_on(classifier, world_model, [episodes[i] for i in held_ids], config.target_fpr)
+
+    path = folder.path / "reward"
+    lineage = {"episodes": ",".join(inputs.versions), "world_model": version_of(inputs.world_model)}
+    version = save_model(path, REWARD, classifier, lineage=lineage, extra={"calibration": calibration.to_dict()})
+    folder.log(config.steps, {"auroc": calibration.auroc, "threshold": calibration.threshold}, "calibration")
+    return folder.finish(RewardOutputs(str(path), version, calibration.to_dict(), held_ids))
+
+
+def fit(
+    folder: StageFolder,
+    classifier: RewardClassifier,
+    world_model: WorldModel,
+    samples: LabelledFrames,
+    config: RewardTrainingConfig,
+    seed: int,
+) -> None:
+    """Train on the labelled frames, half of each batch as the autoencoder renders them."""
+    real = torch.from_numpy(samples.frames)
+    rendered = torch.from_numpy(render(world_model, samples.frames))
+    labels = torch.from_numpy(samples.labels)
+    weights = torch.from_numpy(balanced_weights(samples.labels, samples.weights))
+    texts = sorted(set(samples.instructions))
+    embeddings = embed_tensor(texts)
+    text_of = torch.tensor([texts.index(t) for t in samples.instructions])
+    optimizer = torch.optim.AdamW(classifier.parameters(), lr=0.0, weight_decay=config.weight_decay)
+    classifier.train()
+    with Training(folder, steps=config.steps, modules={"reward": classifier}, optimizer=optimizer) as training:
+        for step in training:
+            generator = torch_generator(seed, "reward", step)
+            set_learning_rate(optimizer, config.learning_rate * warmup_cosine(step, config.steps))
+            # Both classes are drawn alike: the weights are the odds of being drawn.
+            chosen = torch.multinomial(weights, config.batch, replacement=True, generator=generator)
+            half = config.batch // 2
+            frames = torch.cat([real[chosen[:half]], rendered[chosen[half:]]])
+            loss, metrics = classifier.loss(
+                frames, embeddings[text_of[chosen]], labels[chosen], torch.ones(config.batch), generator
+            )
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(classifier.parameters(), 1.0)
+            optimizer.step()
+            training.log(metrics)
+    classifier.eval()
+    training.discard()
+
+
+def calibrate_on(
+    classifier: RewardClassifier, world_model: WorldModel, episodes: Sequence[Episode], target_fpr: float
+) -> Calibration:
+    """Scale the classifier's probabilities and choose its threshold on episodes as the autoencoder renders them."""
+    logits = [episode_logits(classifier, render(world_model, e.frames), e.task.instruction) for e in episodes]
+    calibration = calibrate(logits, [e.success for e in episodes], target_fpr)
+    classifier.temperature.fill_(calibration.temperature)
+    classifier.bias.fill_(calibration.bias)
+    return calibration
+
+
+def episode_logits(classifier: RewardClassifier, frames: Frames, instruction: str) -> np.ndarray:
+    """(N,) uncalibrated logits of an episode's frames."""
+    embedding = embed_tensor([instruction]).expand(len(frames), -1)
+    return classifier.logits(torch.from_numpy(frames), embedding).numpy()
+
+
+def render(world_model: WorldModel, frames: Frames) -> Frames:
+    """Frames (N, H, W, 3) through the autoencoder and back."""
+    with autocast():
+        codec = world_model.codec
+        return codec.decode_frames(codec.encode_frames(torch.from_numpy(frames))).numpy()

@@ -1,0 +1,160 @@
+"""Train the world model: the autoencoder first, then the transformer on its cached latents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from wovr_core.data.segments import split_ids
+from wovr_core.model_files import WORLD_MODEL, save_model
+from wovr_core.seeding import derive_seed, torch_generator
+from wovr_core.stages.collect import load_named
+from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
+from wovr_core.stages.training import Training, set_learning_rate, warmup_cosine
+from wovr_core.types import Episode
+from wovr_core.world_model.ema import Ema
+from wovr_core.world_model.model import WorldModel, WorldModelConfig, build
+from wovr_core.world_model.motion import moving_region
+from wovr_core.world_model.precision import autocast
+from wovr_core.world_model.quality import QualityReport, evaluate
+from wovr_core.world_model.windows import LatentWindows
+
+
+@dataclass(frozen=True)
+class AutoencoderTraining:
+    steps: int = 1500
+    batch: int = 48
+    learning_rate: float = 1e-3
+
+
+@dataclass(frozen=True)
+class TransformerTraining:
+    steps: int = 2000
+    batch: int = 24
+    learning_rate: float = 5e-4
+    weight_decay: float = 0.01
+    warmup: int = 50
+    ema_decay: float = 0.995
+
+
+@dataclass(frozen=True)
+class WorldModelTrainingConfig:
+    model: WorldModelConfig = field(default_factory=WorldModelConfig)
+    autoencoder: AutoencoderTraining = field(default_factory=AutoencoderTraining)
+    transformer: TransformerTraining = field(default_factory=TransformerTraining)
+    held_out: int = 6
+    """Episodes never trained on; quality is measured on them."""
+    horizons: tuple[int, ...] = (8, 32, 64, 128)
+    solver_steps: int = 2
+    """Of the quality measurement."""
+
+
+@dataclass(frozen=True)
+class WorldModelInputs:
+    episodes: tuple[str, ...]
+    """Folders of real episodes."""
+    versions: tuple[str, ...]
+    seed: int
+
+
+@dataclass(frozen=True)
+class WorldModelOutputs:
+    world_model: str
+    version: str
+    quality: dict[str, object]
+    """`QualityReport` on the held-out episodes."""
+    held_out: list[str]
+
+
+def run(
+    config: WorldModelTrainingConfig,
+    inputs: WorldModelInputs,
+    out_dir: Path,
+    on_metrics: OnMetrics = ignore_metrics,
+) -> WorldModelOutputs:
+    """Both phases, then closed-loop quality on held-out episodes."""
+    versions = {"episodes": ",".join(inputs.versions), "seed": str(inputs.seed)}
+    folder = StageFolder(out_dir, "train_world_model", config, versions, on_metrics)
+    finished = folder.outputs(WorldModelOutputs)
+    if finished:
+        return finished
+    episodes = load_named(inputs.episodes)
+    train_ids, held_ids = split_ids(list(episodes), config.held_out)
+    training, held_out = [episodes[i] for i in train_ids], [episodes[i] for i in held_ids]
+
+    model = build(replace(config.model, seed=derive_seed(inputs.seed, "world_model_weights")))
+    fit_autoencoder(folder, model, training, config.autoencoder, inputs.seed)
+    windows = LatentWindows(model.codec, [e.frames for e in training], [e.actions for e in training])
+    fit_transformer(folder, model, windows, config.transformer, inputs.seed)
+
+    quality = measure(model, held_out, config)
+    path = folder.path / "world_model"
+    version = save_model(path, WORLD_MODEL, model, lineage={"episodes": ",".join(inputs.versions)})
+    folder.log(config.transformer.steps, _flat(quality), "quality")
+    return folder.finish(WorldModelOutputs(str(path), version, quality.to_dict(), held_ids))
+
+
+def fit_autoencoder(
+    folder: StageFolder, model: WorldModel, episodes: Sequence[Episode], config: AutoencoderTraining, seed: int
+) -> None:
+    """Train the codec on single frames, weighting what moves; leaves it frozen in evaluation mode."""
+    codec = model.codec
+    frames = torch.from_numpy(np.concatenate([e.frames for e in episodes]))
+    moving = torch.from_numpy(np.concatenate([moving_region(e.frames) for e in episodes]))
+    codec.fit_mean(frames[::7])
+    codec.train()
+    optimizer = torch.optim.AdamW(codec.parameters(), lr=0.0, weight_decay=0.0)
+    with Training(
+        folder, steps=config.steps, modules={"codec": codec}, optimizer=optimizer, name="autoencoder"
+    ) as training:
+        for step in training:
+            generator = torch_generator(seed, "autoencoder", step)
+            set_learning_rate(optimizer, config.learning_rate * warmup_cosine(step, config.steps))
+            chosen = torch.randint(len(frames), (config.batch,), generator=generator)
+            with autocast():
+                loss, metrics = codec.loss(frames[chosen], moving[chosen], generator)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(codec.parameters(), 1.0)
+            optimizer.step()
+            training.log(metrics)
+    codec.eval().requires_grad_(False)
+
+
+def fit_transformer(
+    folder: StageFolder, model: WorldModel, windows: LatentWindows, config: TransformerTraining, seed: int
+) -> None:
+    """Train the transformer on cached latents; the model ends with the averaged weights."""
+    transformer = model.transformer.train()
+    ema = Ema(transformer, config.ema_decay)
+    optimizer = torch.optim.AdamW(transformer.parameters(), lr=0.0, weight_decay=config.weight_decay)
+    modules = {"transformer": transformer, "ema": ema}
+    with Training(folder, steps=config.steps, modules=modules, optimizer=optimizer, name="transformer") as training:
+        for step in training:
+            generator = torch_generator(seed, "transformer", step)
+            set_learning_rate(optimizer, config.learning_rate * warmup_cosine(step, config.steps, config.warmup))
+            latents, actions = windows.sample(config.batch, generator)
+            loss, metrics = model.loss(latents, actions, generator)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(transformer.parameters(), 1.0)
+            optimizer.step()
+            ema.update(transformer)
+            training.log(metrics)
+    ema.copy_to(transformer)
+    model.eval()
+
+
+def measure(model: WorldModel, held_out: Sequence[Episode], config: WorldModelTrainingConfig) -> QualityReport:
+    """Closed-loop quality on episodes that were not trained on."""
+    pairs = [(e.frames, e.actions) for e in held_out]
+    return evaluate(model, pairs, config.horizons, config.solver_steps)
+
+
+def _flat(quality: QualityReport) -> dict[str, float]:
+    flat = {f"psnr_moving_{h}": v for h, v in zip(quality.horizons, quality.psnr_moving, strict=True)}
+    return flat | {"codec_psnr_moving": quality.codec_psnr_moving, "frames_per_second": quality.frames_per_second}
