@@ -1,7 +1,7 @@
 """LIBERO as an environment of ours: seeded resets, exact replay, pictures in one convention.
 
-Physics, controller and success predicate are LIBERO's own, step for step: the loop below is robosuite's
-without its observables, and a test holds the two to the same bits. One thing differs on purpose: pictures,
+Physics, controller and success predicate are LIBERO's own, to the same bits as its own `step` (a test holds
+them to it). One thing differs on purpose: pictures,
 predicate and poses are computed *at* the rest state after a step, whereas robosuite shows the state one
 physics step (2 ms) earlier. So a frame is a function of the saved state, and `restore` returns the very frame
 that was recorded.
@@ -16,6 +16,7 @@ import numpy as np
 
 from wovr_core.envs import gl, libero_render, libero_state, libero_suites
 from wovr_core.envs.base import StepResult
+from wovr_core.envs.libero_control import ArmControl
 from wovr_core.envs.libero_render import Profile
 from wovr_core.envs.libero_scene import SceneIndex
 from wovr_core.errors import UnknownNameError, WovrError
@@ -76,7 +77,7 @@ class LiberoEnv:
         self._renderer.option.geomgroup[0] = 0  # collision shapes
         self._layout = libero_state.StateLayout.of(str(self._task), self._domain)
         self._scene = SceneIndex(self._domain)
-        self._physics_steps = round(self._domain.control_timestep / self._domain.model_timestep)
+        self._arm = ArmControl(self._domain)
         self._success = False
 
     @property
@@ -160,14 +161,7 @@ class LiberoEnv:
         command = np.asarray(action, dtype=np.float32).astype(np.float64)
         if command.shape != (ACTION_DIM,) or not np.isfinite(command).all():
             raise WovrError(f"an action is {ACTION_DIM} finite numbers, not {np.asarray(action)!r}")
-        domain, mujoco, model, data = self._domain, self._mujoco, self.model, self.data
-        robot = domain.robots[0]
-        domain.timestep += 1
-        for i in range(self._physics_steps):
-            mujoco.mj_forward(model, data)
-            robot.control(command, policy_step=i == 0)
-            mujoco.mj_step(model, data)
-        domain.cur_time += domain.control_timestep
+        self._arm.step(command)
         self._observe()
         return self._success
 
