@@ -1,0 +1,62 @@
+"""A run folder, read for showing: which stages are done, what they gave, how long they took."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wovr_core.data.episode_files import SUFFIX, read_episode, read_rollout
+from wovr_core.errors import WovrError
+from wovr_core.files import read_json
+from wovr_core.stages.folder import read_metrics
+from wovr_core.types import Episode, Rollout
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """One finished stage."""
+
+    name: str
+    outputs: dict[str, Any]
+    seconds: float
+
+
+class RunData:
+    """Reads lazily; a run that is still going on shows what it has so far."""
+
+    def __init__(self, path: Path) -> None:
+        if not (path / "run.json").is_file():
+            raise WovrError(f"there is no run at {path}; start one with `wovr demo`")
+        self.path = path
+        self.description: dict[str, Any] = read_json(path / "run.json")
+        self.stages: dict[str, StageRecord] = {}
+        for folder in path.iterdir():
+            if (folder / "outputs.json").is_file():
+                record = read_json(folder / "outputs.json")
+                self.stages[folder.name] = StageRecord(folder.name, record["outputs"], record["seconds"])
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    def outputs(self, stage: str) -> dict[str, Any] | None:
+        """What a stage gave, or None if it has not finished."""
+        record = self.stages.get(stage)
+        return record.outputs if record else None
+
+    def metrics(self, stage: str, phase: str | None = None) -> list[dict[str, Any]]:
+        lines = read_metrics(self.path / stage / "metrics.jsonl")
+        return lines if phase is None else [line for line in lines if line["phase"] == phase]
+
+    def audit_rows(self) -> list[dict[str, Any]]:
+        path = self.path / "audit" / "rows.json"
+        return list(read_json(path)) if path.is_file() else []
+
+    def rollout(self, rollout_id: str) -> Rollout:
+        """An audited rollout."""
+        return read_rollout(self.path / "imagine" / "rollouts" / f"{rollout_id}{SUFFIX}")
+
+    def replay(self, rollout_id: str) -> Episode:
+        """What the rollout's actions really led to."""
+        return read_episode(self.path / "audit" / "episodes" / f"{rollout_id}{SUFFIX}")
