@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from wovr_core.errors import Interrupted, UnknownNameError, WovrError
 
@@ -50,7 +51,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
+    common = _Parser(add_help=False)
     common.add_argument("--verbose", action="store_true", default=False, help="debug messages and full tracebacks")
 
     parser = _Parser(
@@ -135,7 +136,7 @@ def _run(arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _execute(arguments: argparse.Namespace, until: str) -> os.PathLike[str]:
+def _execute(arguments: argparse.Namespace, until: str) -> Path:
     """Run the pipeline up to a stage; returns the run's folder."""
     from wovr_core.pipeline import main_job
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from wovr_core.envs.experts import ExpertConfig, run_expert_episode
 from wovr_core.envs.libero import LiberoConfig, LiberoEnv
-from wovr_core.envs.pool import EnvCache
+from wovr_core.envs.env_cache import EnvCache
 from wovr_core.types import CHUNK, NULL_ACTION, Episode, FloatArray, StateArray
 
 
@@ -62,7 +62,8 @@ def run_policy(envs: EnvCache, job: PolicyJob) -> Episode:
     frame = env.reset(job.index) if job.start == "training" else env.reset_to_initial(job.index)
     generator = torch_generator(job.seed, "policy_episode", job.start, job.task, job.index)
     frames, states, success = [frame], [env.sim_state()], [False]
-    actions, tokens, log_probs = [], [], []
+    actions: list[FloatArray] = []
+    tokens, log_probs = [], []
     previous = NULL_ACTION
     stop_at = job.max_steps
     while len(actions) < stop_at:

@@ -137,7 +137,7 @@ def read_rollout(path: Path) -> Rollout:
         versions=meta["versions"],
         info=meta["info"],
         sim_state=sim_states[0],
-        **arrays,  # type: ignore[arg-type]
+        **arrays,
     )
 
 

@@ -32,7 +32,7 @@ def write_keyframes(path: Path, keyframes: Sequence[Keyframe]) -> str:
         }
         for k in keyframes
     ]
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "context_frames": np.stack([k.context_frames for k in keyframes]),
         "context_actions": np.stack([k.context_actions for k in keyframes]),
         # Tasks differ in the length of their states: they lie end to end, beside their lengths.

@@ -84,8 +84,7 @@ class StageFolder:
 
     def finish(self, outputs: Outputs) -> Outputs:
         """Record that the stage is done and what it gave. `outputs` is a flat dataclass of JSON values."""
-        assert dataclasses.is_dataclass(outputs)
-        values = dataclasses.asdict(outputs)  # type: ignore[call-overload]
+        values = to_dict(outputs)
         write_json(self.path / "outputs.json", {"outputs": values, "seconds": round(self.seconds(), 3)})
         return outputs
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from wovr_core.rl.grpo_loss import GRPOConfig, grpo_loss
 from wovr_core.seeding import derive_seed
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
 from wovr_core.stages.imagine import Simulator, draw_keyframes, make_env
-from wovr_core.stages.training import Training, set_learning_rate
+from wovr_core.stages.training import Stateful, Training, set_learning_rate
 from wovr_core.types import CHUNK, FloatArray, RolloutGroup
 
 
@@ -80,7 +80,7 @@ def run(
     optimizer = torch.optim.AdamW(policy.parameters(), lr=0.0, weight_decay=0.0)
     tally = GroupTally()
 
-    modules = {"policy": policy, "tally": tally}
+    modules: dict[str, Stateful] = {"policy": policy, "tally": tally}
     with Training(folder, steps=config.updates, modules=modules, optimizer=optimizer, log_every=1) as training:
         for update in training:
             set_learning_rate(optimizer, config.learning_rate)
@@ -179,5 +179,5 @@ class GroupTally:
     def state_dict(self) -> dict[str, torch.Tensor]:
         return {"counts": torch.tensor([self.groups, self.informative])}
 
-    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         self.groups, self.informative = (int(v) for v in state["counts"])

@@ -16,7 +16,7 @@ from wovr_core.policy.tiny_vla import TinyVLAConfig, build
 from wovr_core.seeding import derive_seed, torch_generator
 from wovr_core.stages.collect import load_named
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
-from wovr_core.stages.training import Training, set_learning_rate, warmup_cosine
+from wovr_core.stages.training import Stateful, Training, set_learning_rate, warmup_cosine
 from wovr_core.types import Episode
 from wovr_core.world_model.ema import Ema
 
@@ -65,7 +65,7 @@ def run(
     ema = Ema(policy, config.ema_decay)
     optimizer = torch.optim.AdamW(policy.parameters(), lr=0.0, weight_decay=config.weight_decay)
 
-    modules = {"policy": policy, "ema": ema}
+    modules: dict[str, Stateful] = {"policy": policy, "ema": ema}
     with Training(folder, steps=config.steps, modules=modules, optimizer=optimizer) as training:
         for step in training:
             generator = torch_generator(inputs.seed, "sft", step)

@@ -14,7 +14,7 @@ from wovr_core.model_files import WORLD_MODEL, save_model
 from wovr_core.seeding import derive_seed, torch_generator
 from wovr_core.stages.collect import load_named
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
-from wovr_core.stages.training import Training, set_learning_rate, warmup_cosine
+from wovr_core.stages.training import Stateful, Training, set_learning_rate, warmup_cosine
 from wovr_core.types import Episode
 from wovr_core.world_model.ema import Ema
 from wovr_core.world_model.model import WorldModel, WorldModelConfig, build
@@ -132,7 +132,7 @@ def fit_transformer(
     transformer = model.transformer.train()
     ema = Ema(transformer, config.ema_decay)
     optimizer = torch.optim.AdamW(transformer.parameters(), lr=0.0, weight_decay=config.weight_decay)
-    modules = {"transformer": transformer, "ema": ema}
+    modules: dict[str, Stateful] = {"transformer": transformer, "ema": ema}
     with Training(folder, steps=config.steps, modules=modules, optimizer=optimizer, name="transformer") as training:
         for step in training:
             generator = torch_generator(seed, "transformer", step)
