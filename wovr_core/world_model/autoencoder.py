@@ -43,9 +43,9 @@ class AutoencoderConfig:
     """Per frame; a latent frame has four times as many."""
     width: int = 64
     """Of every stage: AutoencoderTiny needs them equal."""
-    blocks: tuple[int, ...] = (1, 1, 1)
+    blocks: tuple[int, ...] = (1, 1)
     """Residual blocks per stage; every stage after the first halves the picture."""
-    unshuffle: int = 2
+    unshuffle: int = 4
     """Pixels folded into channels on both axes before the first convolution."""
     latent_noise: float = 0.1
     """Deviation of the noise added to the normalised latents in training, so that decoding forgives the
@@ -99,6 +99,18 @@ class TinyFrameCodec(nn.Module):
     def fit_mean(self, frames: torch.Tensor) -> None:
         """Set the mean picture from frames u8 (N, H, W, 3) of the training episodes."""
         self.mean_frame.copy_(frames.float().mean(dim=0).permute(2, 0, 1) / 127.5 - 1)
+
+    @torch.no_grad()
+    def fit_latents(self, frames: torch.Tensor, batch: int = 128) -> None:
+        """Set the latents' mean and deviation from frames u8 (N, H, W, 3), once training has ended."""
+        momentum, training = self.norm.momentum, self.training
+        self.norm.reset_running_stats()
+        self.norm.momentum = None  # a plain average over the batches
+        self.train()
+        for part in frames.split(batch):
+            self.encode_pixels(self.pixels(part))
+        self.norm.momentum = momentum
+        self.train(training)
 
     def pixels(self, frames: torch.Tensor) -> torch.Tensor:
         """frames u8 (N, H, W, 3) -> (N, 3, H, W) float32 in [-1, 1]."""
