@@ -34,7 +34,7 @@ class TinyVLAConfig:
     bins: int = 65
     """Odd, so that zero is a bin."""
     width: int = 64
-    """Channels of the convolutional trunk; a multiple of 8."""
+    """Channels of the convolutional trunk; a multiple of 16."""
     blocks: int = 3
     """Instruction-modulated convolutions at a quarter of the frame's resolution."""
     keypoints: int = 48
@@ -56,7 +56,7 @@ class TinyVLA(nn.Module):
         with torch.device("meta"):  # no values yet: torch's own initialisation draws from the global generator
             self.text = nn.Sequential(nn.Linear(INSTRUCTION_DIM, config.text), nn.LayerNorm(config.text), nn.GELU())
             self.stem = nn.Sequential(
-                nn.PixelUnshuffle(2), _conv(12, w // 2 * 2, 1), nn.GroupNorm(8, w), nn.ReLU(), _conv(w, w, 2)
+                nn.PixelUnshuffle(2), _conv(12, w // 2, 1), nn.GroupNorm(8, w // 2), nn.ReLU(), _conv(w // 2, w, 2)
             )
             self.blocks = nn.ModuleList(_FilmBlock(w, config.text) for _ in range(config.blocks))
             self.readout = nn.Conv2d(w, k, 1)
@@ -209,7 +209,7 @@ def _log_prob_of(logits: torch.Tensor, tokens: torch.Tensor, temperature: float)
 
 
 def _check(config: TinyVLAConfig) -> None:
-    if config.width % 8:
-        raise WovrError(f"TinyVLA: width must be a multiple of 8, got {config.width}")
+    if config.width % 16:
+        raise WovrError(f"TinyVLA: width must be a multiple of 16, got {config.width}")
     if config.image_size % 4:
         raise WovrError(f"TinyVLA: image_size must be a multiple of 4, got {config.image_size}")
