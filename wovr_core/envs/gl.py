@@ -68,11 +68,10 @@ def egl_works() -> bool:
     if not query(16, devices, ctypes.byref(count)):
         return False
     egl.eglInitialize.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
-    egl.eglTerminate.argtypes = [ctypes.c_void_p]
     for device in devices[: count.value]:
         display = get_display(_PLATFORM_DEVICE, device, None)
+        # Not terminated again: a display belongs to the process, and a context may live on it by now.
         if display and egl.eglInitialize(display, None, None):
-            egl.eglTerminate(display)
             return True
     return False
 
@@ -141,6 +140,7 @@ def check() -> GLReport:
 
 _lock = threading.RLock()
 _context: Any = None
+_context_backend = ""
 _depth = 0
 _renderers: weakref.WeakSet[OffscreenRenderer] = weakref.WeakSet()
 
@@ -170,7 +170,7 @@ def _close_context() -> None:
 
 def _release() -> None:
     """Let go of the context, so that another thread can take it."""
-    if os.environ["MUJOCO_GL"] == "egl":
+    if _context_backend == "egl":
         from mujoco import egl
 
         egl.EGL.eglMakeCurrent(egl.EGL_DISPLAY, egl.EGL.EGL_NO_SURFACE, egl.EGL.EGL_NO_SURFACE,
@@ -184,10 +184,11 @@ def current_context() -> Iterator[None]:
     Raises:
         MissingDependencyError: see `prepare`.
     """
-    global _context, _depth
+    global _context, _context_backend, _depth
     with _lock:
         if _context is None:
-            _context = _open_context(prepare())
+            _context_backend = prepare()
+            _context = _open_context(_context_backend)
         if _depth == 0:
             _context.make_current()
         _depth += 1
