@@ -1,0 +1,104 @@
+"""Probabilities, thresholds and intervals against computations of their own."""
+
+import numpy as np
+import pytest
+
+from wovr_core.errors import WovrError
+from wovr_core.reward import calibration as cal
+
+
+def episodes(seed: int, failures: int = 40, wins: int = 30) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Logits that overlap a little, three times too confident."""
+    rng = np.random.default_rng(seed)
+    logits, success = [], []
+    for i in range(failures + wins):
+        s = np.zeros(40, dtype=bool)
+        if i >= failures:
+            s[30:] = True
+        logits.append((3 * (rng.normal(size=40) + np.where(s, 3, -3))).astype(np.float32))
+        success.append(s)
+    return logits, success
+
+
+def test_auroc_counts_ordered_pairs() -> None:
+    rng = np.random.default_rng(0)
+    scores, labels = rng.integers(0, 5, 60).astype(float), rng.random(60) < 0.4
+    pairs = [(p > n) + 0.5 * (p == n) for p in scores[labels] for n in scores[~labels]]
+    assert cal.auroc(scores, labels) == pytest.approx(np.mean(pairs))
+    assert np.isnan(cal.auroc(scores, np.zeros(60, dtype=bool)))
+
+
+def test_calibration_error_by_hand() -> None:
+    p, labels = np.array([0.05, 0.05, 0.95, 1.0]), np.array([False, True, True, True])
+    assert cal.expected_calibration_error(p, labels) == pytest.approx(0.5 * 0.45 + 0.5 * 0.025)
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 20), (3, 20), (20, 20)])
+def test_clopper_pearson_inverts_the_binomial_tails(k: int, n: int) -> None:
+    from math import comb
+
+    low, high = cal.clopper_pearson(k, n)
+
+    def at_least(p: float) -> float:
+        return sum(comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(k, n + 1))
+
+    def at_most(p: float) -> float:
+        return sum(comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(k + 1))
+
+    assert low == 0 if k == 0 else at_least(low) == pytest.approx(0.025, rel=1e-6)
+    assert high == 1 if k == n else at_most(high) == pytest.approx(0.025, rel=1e-6)
+    assert cal.clopper_pearson(0, 0) == (0.0, 1.0)
+
+
+def test_platt_minimises_the_cross_entropy_and_undoes_overconfidence() -> None:
+    rng = np.random.default_rng(1)
+    z = rng.normal(size=4000) * 2
+    labels = rng.random(4000) < 1 / (1 + np.exp(-z))
+    temperature, bias = cal.fit_platt(3 * z - 1.5, labels)
+    assert temperature == pytest.approx(3, rel=0.1)
+    assert bias == pytest.approx(0.5, abs=0.1)
+    before = cal.expected_calibration_error(cal.sigmoid(3 * z - 1.5), labels)
+    after = cal.expected_calibration_error(cal.sigmoid((3 * z - 1.5) / temperature + bias), labels)
+    assert after < 0.3 * before
+
+
+@pytest.mark.parametrize("target", [0.0, 0.05, 0.2])
+def test_threshold_keeps_the_stated_rate_and_is_not_higher_than_needed(target: float) -> None:
+    logits, success = episodes(2)
+    result = cal.calibrate(logits, success, target_fpr=target, floor=0.01)
+    p = [1 / (1 + np.exp(-(x.astype(float) / result.temperature + result.bias))) for x in logits]
+    peaks = np.array([x.max() for x, s in zip(p, success, strict=True) if not s.any()])
+    assert (peaks >= result.threshold).sum() == result.false_positives <= target * 40
+    if result.false_positives + 1 > target * 40 + 1e-9 and result.threshold > 0.01:
+        # one episode more would exceed the target were the threshold at the next lower peak
+        below = peaks[peaks < result.threshold].max()
+        assert (peaks >= below).sum() > target * 40
+    wins = [(x, s) for x, s in zip(p, success, strict=True) if s.any()]
+    assert result.true_positives == sum((x[s] >= result.threshold).any() for x, s in wins)
+    assert result.early_positives == sum((x[:23] >= result.threshold).any() for x, _ in wins)
+    assert (result.failures, result.successes) == (40, 30)
+
+
+def test_a_clean_classifier_keeps_the_floor() -> None:
+    logits = [np.full(10, -6, dtype=np.float32)] * 3 + [np.array([-6] * 5 + [6] * 5, dtype=np.float32)] * 3
+    success = [np.zeros(10, dtype=bool)] * 3 + [np.array([False] * 5 + [True] * 5)] * 3
+    result = cal.calibrate(logits, success)
+    assert result.threshold == 0.5
+    assert (result.false_positives, result.true_positives, result.auroc) == (0, 3, 1.0)
+
+
+def test_few_failures_are_said_to_be_few() -> None:
+    logits, success = episodes(3, failures=5)
+    result = cal.calibrate(logits, success, target_fpr=0.05)
+    assert result.fpr_interval[1] >= 0.5
+    assert "5 held-out failures show a false-positive rate of 52% at best" in result.note
+    assert "72 without one" in result.note
+
+
+def test_bad_input() -> None:
+    with pytest.raises(WovrError, match="another number"):
+        cal.calibrate([np.zeros(3, dtype=np.float32)], [np.zeros(4, dtype=bool)])
+    with pytest.raises(WovrError, match="held-out"):
+        cal.calibrate([], [])
+    with pytest.raises(WovrError, match="target_fpr"):
+        cal.choose_threshold([], [], 1.5)
