@@ -93,20 +93,20 @@ class Fault:
         self._opening = 0
         self._way: float | None = None
         self._in_hand = False
-        self._over = False
-        """The harm is done and the expert sees truly again."""
+        self._last_height = np.inf
+        self._sees = False
+        self.finished = False
+        """The deceived expert thinks that all is done, and retreats."""
 
     def act(self, sight: Sight, config: SkillConfig) -> FloatArray:
         """(7,) what the deceived expert does at this instant."""
-        if self.kind == "none" or self._over:
+        if self.kind == "none" or self._sees:
             return expert_action(sight, config)
         if self.kind == "bad_place":
-            believed = replace(sight, target=sight.target + self._offset)
-            action = expert_action(believed, config)
             if self._in_hand and not is_between_fingers(sight) and sight.width > OPEN_WIDTH:
                 return self._aftermath(sight, config)
             self._in_hand |= is_between_fingers(sight) and is_held(sight)
-            return action
+            return expert_action(replace(sight, target=sight.target + self._offset), config)
         if self.kind == "early_release":
             return self._early_release(sight, config)
         return self._bad_grasp(sight, config)
@@ -127,27 +127,32 @@ class Fault:
         return self._aftermath(sight, config)
 
     def _bad_grasp(self, sight: Sight, config: SkillConfig) -> FloatArray:
-        if not self._in_hand:
-            believed = replace(sight, object=sight.object + self._offset)
-            if self._closing == 0 or is_between_fingers(believed):
-                action = expert_action(believed, config)
-            else:
-                action = np.zeros(ACTION_DIM, dtype=np.float32)
-                action[6] = CLOSE
-            self._closing += int(self._closing > 0 or (is_between_fingers(believed) and action[6] == CLOSE))
-            self._in_hand = self._closing > self.CLOSING_STEPS
-            return action
-        return self._aftermath(sight, config)
+        if self._in_hand:
+            return self._aftermath(sight, config)
+        believed = replace(sight, object=sight.object + self._offset)
+        height = float(sight.hand[2])
+        # a misplaced hand may come to stand on the object: then it closes where it is
+        low = height < float(sight.object[2]) + sight.shape.top + 0.05
+        stuck = low and abs(height - self._last_height) < 0.0015
+        self._last_height = height
+        if self._closing == 0 and not is_between_fingers(believed) and not stuck:
+            return expert_action(believed, config)
+        self._closing += 1
+        self._in_hand = self._closing > self.CLOSING_STEPS
+        action = np.zeros(ACTION_DIM, dtype=np.float32)
+        action[6] = CLOSE
+        return action
 
     def _aftermath(self, sight: Sight, config: SkillConfig) -> FloatArray:
         """Go on as if the object were in the hand until it would be placed; or see truly, and recover."""
         if self.recovers:
-            self._over = True
+            self._sees = True
             return expert_action(sight, config)
-        grip = np.array([0, 0, sight.shape.grip], dtype=np.float32)
         if self.kind == "bad_grasp" and sight.width < OPEN_WIDTH:
+            grip = np.array([0, 0, sight.shape.grip], dtype=np.float32)
             held = min(sight.width, sight.shape.width)
             return expert_action(replace(sight, object=sight.hand - grip, width=held), config)
+        self.finished = True
         return expert_action(replace(sight, object=sight.target), config)
 
 
@@ -158,8 +163,8 @@ class ExpertConfig:
     max_steps: int = 136
     """Given up after so many; a multiple of the chunk of 8."""
     after_success: int = 8
-    """Steps recorded after the first success, so that the released object at rest is seen; then on to a
-    whole chunk."""
+    """Steps recorded after the first success, so that the released object at rest is seen, then on to a
+    whole chunk; and twice as many after a deceived expert thinks that it is done."""
     fault_rate: float = 0.0
     """Share of episodes with a deliberate fault, of a kind drawn evenly."""
     fault: FaultKind | None = None
@@ -178,8 +183,8 @@ class ExpertConfig:
 def run_expert_episode(env: Any, seed: int, config: ExpertConfig) -> Episode:
     """Let the scripted expert act in a LiberoEnv from the training start `seed`; the record of it.
 
-    The same seed and config give the same episode bit for bit. Its length is a multiple of 8 (noise may
-    carry it to `max_steps`); `info` holds the kind of fault and whether the expert was to recover.
+    The same seed and config give the same episode bit for bit. Its length is a multiple of 8, `max_steps`
+    at most; `info` holds the kind of fault and whether the expert was to recover.
     """
     generator = np.random.default_rng([seed, 0x5EED])
     faulty = generator.random() < config.fault_rate
@@ -190,6 +195,7 @@ def run_expert_episode(env: Any, seed: int, config: ExpertConfig) -> Episode:
     frames, states, successes = [env.reset(seed)], [env.sim_state()], [bool(env.success)]
     actions: list[FloatArray] = []
     clean_actions: list[FloatArray] = []
+    idle = 0
     while len(actions) < config.max_steps:
         sight = look(env)
         clean_actions.append(expert_action(sight, config.skills))
@@ -199,7 +205,8 @@ def run_expert_episode(env: Any, seed: int, config: ExpertConfig) -> Episode:
         states.append(env.sim_state())
         successes.append(result.success)
         settled = any(successes) and len(actions) - successes.index(True) >= config.after_success
-        if settled and len(actions) % CHUNK == 0:
+        idle += int(fault.finished)
+        if (settled or idle >= 2 * config.after_success) and len(actions) % CHUNK == 0:
             break
     source = "expert" if kind == "none" else "expert_fault"
     return Episode(

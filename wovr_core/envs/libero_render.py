@@ -206,7 +206,7 @@ class View:
             )
 
 
-VIEWS: dict[str, View] = {"full": View(), "workspace": View(left=0.04, top=0.03, size=0.75)}
+VIEWS: dict[str, View] = {"full": View(), "workspace": View(left=0.045, top=0.02, size=0.78)}
 """Named views of LIBERO's agentview camera; "workspace" is made for LIBERO-Object."""
 
 
