@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderTiny
+from diffusers.models.unets.unet_2d_blocks import AutoencoderTinyBlock
 from torch import nn
 
 from wovr_core.errors import WovrError
@@ -47,6 +48,7 @@ class AutoencoderConfig:
     """Residual blocks per stage; every stage after the first halves the picture."""
     unshuffle: int = 4
     """Pixels folded into channels on both axes before the first convolution."""
+    activation: str = "silu"
     latent_noise: float = 0.1
     """Deviation of the noise added to the normalised latents in training, so that decoding forgives the
     transformer's small errors."""
@@ -82,10 +84,14 @@ class TinyFrameCodec(nn.Module):
             num_encoder_blocks=config.blocks,
             num_decoder_blocks=config.blocks[::-1],
             latent_channels=config.latent_channels,
+            act_fn=config.activation,
         )
         self.norm = nn.BatchNorm2d(config.latent_channels, eps=1e-4, momentum=0.05, affine=False)
         self.register_buffer("mean_frame", torch.zeros(3, config.image_size, config.image_size))
         self.mean_frame: torch.Tensor
+        for block in net.modules():
+            if isinstance(block, AutoencoderTinyBlock):
+                block.fuse = nn.Identity()  # its ReLU on the residual path can die, and then all learning ends
         self.net = net.to(memory_format=torch.channels_last)
         self._begin_at_the_mean()
 

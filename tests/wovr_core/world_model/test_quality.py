@@ -1,0 +1,65 @@
+"""The quality report's numbers, computed another way."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from wovr_core.errors import WovrError
+from wovr_core.types import FloatArray, Frames
+from wovr_core.world_model.model import WorldModel
+from wovr_core.world_model.motion import moving_region
+from wovr_core.world_model.quality import evaluate, imagine_episode, psnr, ssim
+
+EpisodeMaker = Callable[..., tuple[Frames, FloatArray]]
+
+
+def test_psnr_by_hand() -> None:
+    a = np.zeros((1, 2, 2, 3), dtype=np.uint8)
+    b = a.copy()
+    b[0, 0, 0] = 51
+    assert psnr(a, b) == pytest.approx(10 * np.log10(255**2 / (51**2 / 4)))
+    mask = np.zeros((1, 2, 2), dtype=bool)
+    mask[0, 0, 0] = True
+    assert psnr(a, b, mask) == pytest.approx(20 * np.log10(5))
+    assert np.isnan(psnr(a, b, np.zeros((1, 2, 2), dtype=bool)))
+
+
+def test_ssim_of_constant_pictures_is_the_luminance_term() -> None:
+    a, b = np.full((1, 16, 16, 3), 100, dtype=np.uint8), np.full((1, 16, 16, 3), 150, dtype=np.uint8)
+    c1 = (0.01 * 255) ** 2
+    assert ssim(a, a) == pytest.approx(1)
+    assert ssim(a, b) == pytest.approx((2 * 100 * 150 + c1) / (100**2 + 150**2 + c1), rel=1e-6)
+
+
+def test_report_agrees_with_the_rollout_it_measures(small_model: WorldModel, make: EpisodeMaker) -> None:
+    frames, actions = make(0)
+    report = evaluate(small_model, [(frames, actions)], horizons=(8, 16, 64), solver_steps=1, seed=5)
+    assert report.horizons == (8, 16)
+    assert report.episodes == (1, 1)
+    made = imagine_episode(small_model, frames, actions, 2, 1, seed=5)
+    moving = moving_region(frames)
+    assert made.shape == (16, 32, 32, 3)
+    assert report.psnr[1] == pytest.approx(psnr(made[8:], frames[9:17]), abs=1e-3)
+    assert report.psnr_moving[1] == pytest.approx(psnr(made[8:], frames[9:17], moving[9:17]), abs=1e-3)
+    still = np.repeat(frames[:1], 8, axis=0)
+    assert report.frozen_psnr_moving[0] == pytest.approx(psnr(still, frames[1:9], moving[1:9]), abs=1e-3)
+    assert report.frames_per_second > 0
+
+
+def test_only_frames_up_to_the_start_are_seen(small_model: WorldModel, make: EpisodeMaker) -> None:
+    frames, actions = make(0)
+    other = frames.copy()
+    other[9:] = 0
+    one = imagine_episode(small_model, frames, actions, 1, 1, seed=0, start=8)
+    assert np.array_equal(one, imagine_episode(small_model, other, actions, 1, 1, seed=0, start=8))
+
+
+def test_bad_requests(small_model: WorldModel, make: EpisodeMaker) -> None:
+    frames, actions = make(0)
+    with pytest.raises(WovrError, match="no held-out"):
+        evaluate(small_model, [])
+    with pytest.raises(WovrError, match="multiples of 8"):
+        evaluate(small_model, [(frames, actions)], horizons=(10,))
+    with pytest.raises(WovrError, match="more than the episode"):
+        imagine_episode(small_model, frames, actions, 4, 1, seed=0)
