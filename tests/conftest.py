@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -83,3 +85,20 @@ def make_rollout() -> Callable[..., Rollout]:
         )
 
     return make
+
+
+@pytest.fixture(scope="session", autouse=True)
+def wovr_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One WOVR_HOME for the whole test run, shared by its workers: meshes are decimated once."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    home = shared / "wovr_home"
+    home.mkdir(exist_ok=True)
+    before = os.environ.get("WOVR_HOME")
+    os.environ["WOVR_HOME"] = str(home)
+    yield home
+    if before is None:
+        del os.environ["WOVR_HOME"]
+    else:
+        os.environ["WOVR_HOME"] = before

@@ -27,11 +27,10 @@ class ExpertJob:
     task: int
     seed: int
     expert: ExpertConfig
-    fault: bool
 
 
 def run_expert(envs: EnvCache, job: ExpertJob) -> Episode:
-    return run_expert_episode(envs.get(job.env, job.task), job.seed, job.expert, fault=job.fault)
+    return run_expert_episode(envs.get(job.env, job.task), job.seed, job.expert)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +77,11 @@ def run(
     jobs = {}
     for task in inputs.tasks:
         for index in range(config.clean + config.faulty):
-            fault = index >= config.clean
+            faulty = index >= config.clean
+            expert = replace(config.expert, fault_rate=1.0 if faulty else 0.0)
             seed = derive_seed(inputs.seed, "collect", task, index) % 2**31
-            name = f"{inputs.env.suite}-{task}-{'fault' if fault else 'clean'}{index:04d}"
-            jobs[name] = ExpertJob(inputs.env, task, seed, config.expert, fault)
+            name = f"{inputs.env.suite}-{task}-{'faulty' if faulty else 'clean'}{index:04d}"
+            jobs[name] = ExpertJob(inputs.env, task, seed, expert)
     return _collect(folder, jobs, run_expert, inputs, config.expert.max_steps)
 
 
@@ -126,8 +127,6 @@ def _collect(
     inputs: CollectInputs,
     max_steps: int,
 ) -> CollectOutputs:
-    from dataclasses import replace
-
     episodes = folder.path / "episodes"
     missing = [name for name in jobs if not _is_whole(episodes / f"{name}{SUFFIX}")]
     _check_disk(folder.path, len(missing), max_steps, inputs.env.size)
@@ -135,7 +134,7 @@ def _collect(
     steps = successes = 0
     with EnvPool(workers=inputs.workers) as pool:
         ordered = [jobs[name] for name in missing]
-        for done, (name, episode) in enumerate(zip(missing, pool.map(function, ordered), strict=True), start=1):
+        for done, (name, episode) in enumerate(zip(missing, pool.map(function, ordered, key=_task), strict=True), start=1):
             write_episode(episodes, replace(episode, id=name))
             steps += episode.length
             successes += episode.succeeded
@@ -155,6 +154,10 @@ def _collect(
             steps=sum(s.length for s in summaries),
         )
     )
+
+
+def _task(job: ExpertJob | PolicyJob) -> int:
+    return job.task
 
 
 def _is_whole(path: Path) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wovr_core.data.episode_files import SUFFIX, read_episode, write_episode
@@ -77,8 +77,6 @@ def run(
     jobs = [_job(config, inputs, *names[name]) for name in missing]
     progress = Progress("evaluate", len(names), "episode", initial=len(names) - len(missing))
     with EnvPool(workers=inputs.workers) as pool:
-        from dataclasses import replace
-
         for name, episode in zip(missing, pool.map(run_policy, jobs), strict=True):
             write_episode(episodes, replace(episode, id=name))
             progress.update(1)

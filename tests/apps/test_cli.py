@@ -1,0 +1,126 @@
+"""Bad input: one line that says what was wrong and what would be right, exit code 2, nothing lost."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from apps.cli import main
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    # Decimated meshes are cached where they usually are; runs go to a folder of the test's own.
+    monkeypatch.setenv("WOVR_HOME", str(tmp_path))
+    return tmp_path
+
+
+def complaint(capsys, *argv) -> str:
+    """Run a command that must fail politely; returns its one line."""
+    try:
+        code = main(argv)
+    except SystemExit as stop:
+        code = stop.code
+    error = capsys.readouterr().err.strip()
+    assert code == 2
+    assert len(error.splitlines()) == 1, error
+    assert "Traceback" not in error
+    return error
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["run", "pipeline", "--recipe", "demmo"], "unknown recipe 'demmo'; did you mean 'demo'?"),
+        (["run", "evalute"], "unknown stage 'evalute'; did you mean 'evaluate'?"),
+        (["demo", "--set", "sft.stepz=5"], "did you mean 'sft.steps'?"),
+        (["demo", "--set", "sft.steps=lots"], "sft.steps = 'lots'"),
+        (["demo", "--set", "sft.steps"], "not of the form key=value"),
+        (["demo", "--set", "env.suite=libero_objects"], "did you mean 'libero_object'?"),
+        (["demo", "--set", "tasks=[10]"], "unknown task of libero_object '10'"),
+        (["demo", "--set", "tasks=[]"], "tasks is empty"),
+        (["demo", "--set", "env.size=96"], "all frame sizes must agree"),
+        (["demo", "--set", "evaluate.trials=51"], "evaluate.trials must be 1 to 50"),
+        (["recipes", "dem"], "unknown recipe 'dem'"),
+        (["report", "--run", "nothing"], "there is no run at"),
+        (["bench", "rendr"], "unknown bench 'rendr'; did you mean 'render'?"),
+        (["benhc"], "invalid choice: 'benhc'"),
+    ],
+)
+def test_mistakes_are_explained_in_one_line(capsys, argv, message):
+    assert message in complaint(capsys, *argv)
+
+
+def test_a_run_of_another_version_is_refused(capsys, home):
+    run = home / "runs" / "old"
+    run.mkdir(parents=True)
+    (run / "run.json").write_text(json.dumps({"schema": 99, "wovr": "9.9", "recipe": "smoke"}))
+    before = (run / "run.json").read_text()
+    assert "made by wovr 9.9" in complaint(capsys, "run", "collect", "--recipe", "smoke", "--run", "old")
+    assert (run / "run.json").read_text() == before
+
+
+def test_a_run_of_another_recipe_is_refused(capsys, home):
+    run = home / "runs" / "r"
+    run.mkdir(parents=True)
+    (run / "run.json").write_text(json.dumps({"schema": 1, "recipe": "cpu"}))
+    assert "belongs to the recipe 'cpu'" in complaint(capsys, "run", "collect", "--recipe", "smoke", "--run", "r")
+
+
+def test_a_folder_with_other_things_in_it_is_left_alone(capsys, home):
+    (home / "thesis").mkdir()
+    (home / "thesis" / "chapter1.tex").write_text("precious")
+    line = complaint(capsys, "run", "collect", "--recipe", "smoke", "--run", str(home / "thesis"))
+    assert "is not empty and not a run" in line
+    assert [p.name for p in (home / "thesis").iterdir()] == ["chapter1.tex"]
+
+
+@pytest.mark.fault
+def test_a_full_disk_is_explained(capsys, home, monkeypatch):
+    import errno
+
+    def full(*_args, **_kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("wovr_core.files.os.fsync", full)
+    line = complaint(capsys, "run", "collect", "--recipe", "smoke", "--run", "r")
+    assert "No space left on device" in line
+    assert "MB free there" in line
+
+
+@pytest.mark.fault
+def test_missing_graphics_names_the_packages(home):
+    """With every GL library hidden, the command says what to install."""
+    code = (
+        "import sys; from wovr_core.envs import gl; gl.egl_works = gl.osmesa_works = lambda: False\n"
+        "from apps.cli import main; sys.exit(main(['run', 'collect', '--recipe', 'smoke', '--run', 'r']))"
+    )
+    environment = {k: v for k, v in os.environ.items() if k not in ("MUJOCO_GL", "PYOPENGL_PLATFORM")}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert result.returncode == 2
+    assert "libegl1" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_two_processes_may_not_write_one_run(capsys, home):
+    from wovr_core import recipes
+    from wovr_core.run_folder import Run
+
+    with Run(home / "runs" / "busy", recipes.get("smoke")):
+        assert "another wovr is working in" in complaint(capsys, "run", "collect", "--recipe", "smoke", "--run", "busy")
+
+
+def test_recipes_are_listed_and_printed(capsys):
+    assert main(["recipes"]) == 0
+    assert "demo" in capsys.readouterr().out
+    assert main(["recipes", "demo"]) == 0
+    assert json.loads(capsys.readouterr().out)["name"] == "demo"
+
+
+def test_the_doctor_reports(capsys):
+    assert main(["doctor", "--json"]) in (0, 1)
+    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
+    assert {"python", "packages", "pins", "graphics", "memory", "disk", "threads"} <= set(checks)
+    assert checks["graphics"]["ok"]
