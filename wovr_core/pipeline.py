@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from wovr_core.envs.pool import EnvPool
 from wovr_core.recipes import Recipe
 from wovr_core.run_folder import Run
 from wovr_core.stages import (
@@ -48,9 +49,13 @@ STAGES = {
 
 def main_job(run: Run) -> Iterator[str]:
     """Collect, imitate, learn to imagine and to judge, improve in imagination, refine, improve, audit, evaluate."""
-    recipe: Recipe = run.recipe
+    with EnvPool(workers=run.recipe.workers) as pool:
+        yield from _stages(run, run.recipe, pool)
+
+
+def _stages(run: Run, recipe: Recipe, pool: EnvPool) -> Iterator[str]:
     torch.set_num_threads(recipe.threads)
-    seed, common = recipe.seed, (recipe.env, recipe.tasks, recipe.seed, recipe.workers)
+    seed, common = recipe.seed, (recipe.env, recipe.tasks, recipe.seed, pool)
 
     demos = run.stage("collect", collect.run, recipe.collect, collect.CollectInputs(*common))
     yield "collect"
@@ -60,7 +65,7 @@ def main_job(run: Run) -> Iterator[str]:
     base_inputs = collect.CollectInputs(*common, policy=Path(base.policy))
     base_episodes = run.stage("collect_base", collect.run_policy_episodes, recipe.collect_base, base_inputs)
     yield "collect_base"
-    run.stage("evaluate_base", evaluate.run, recipe.evaluate, _trials(recipe, base.policy))
+    run.stage("evaluate_base", evaluate.run, recipe.evaluate, _trials(recipe, pool, base.policy))
     yield "evaluate_base"
 
     # The current policy's episodes come first: keyframes and world model are about what it meets.
@@ -81,7 +86,7 @@ def main_job(run: Run) -> Iterator[str]:
     evolved = run.stage("rl", train_policy_rl.run, recipe.rl, rl_inputs)
     yield "rl"
 
-    pace_inputs = collect.CollectInputs(recipe.env, recipe.tasks, seed + 1, recipe.workers, Path(evolved.policy))
+    pace_inputs = collect.CollectInputs(recipe.env, recipe.tasks, seed + 1, pool, Path(evolved.policy))
     new = run.stage("collect_evolved", collect.run_policy_episodes, recipe.collect_evolved, pace_inputs)
     yield "collect_evolved"
     refine_inputs = refine_world_model.RefineInputs(
@@ -110,12 +115,12 @@ def main_job(run: Run) -> Iterator[str]:
     imagine_inputs = imagine.ImagineInputs(simulator, keyframes.keyframes, keyframes.version, seed)
     rollouts = run.stage("imagine", imagine.run, recipe.imagine, imagine_inputs)
     yield "imagine"
-    audit_inputs = audit.AuditInputs(recipe.env, rollouts.rollouts, rollouts.version, recipe.workers)
+    audit_inputs = audit.AuditInputs(recipe.env, rollouts.rollouts, rollouts.version, pool)
     run.stage("audit", audit.run, recipe.audit, audit_inputs)
     yield "audit"
-    run.stage("evaluate", evaluate.run, recipe.evaluate, _trials(recipe, final.policy))
+    run.stage("evaluate", evaluate.run, recipe.evaluate, _trials(recipe, pool, final.policy))
     yield "evaluate"
 
 
-def _trials(recipe: Recipe, policy: str) -> evaluate.EvaluateInputs:
-    return evaluate.EvaluateInputs(recipe.env, recipe.tasks, Path(policy), recipe.seed, recipe.workers)
+def _trials(recipe: Recipe, pool: EnvPool, policy: str) -> evaluate.EvaluateInputs:
+    return evaluate.EvaluateInputs(recipe.env, recipe.tasks, Path(policy), recipe.seed, pool)

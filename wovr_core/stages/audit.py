@@ -30,7 +30,7 @@ class AuditInputs:
     rollouts: str
     """Folder of imagined rollouts."""
     version: str
-    workers: int
+    pool: EnvPool
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,12 @@ def run(
     paths = EpisodeSet(Path(inputs.rollouts)).paths
     missing = [name for name in paths if not (episodes / f"{name}{SUFFIX}").exists()]
     progress = Progress("audit", len(paths), "rollout", initial=len(paths) - len(missing))
-    with EnvPool(workers=inputs.workers) as pool:
-        jobs = [_job(inputs.env, read_rollout(paths[name])) for name in missing]
-        for episode in pool.map(replay, jobs):
-            write_episode(episodes, episode)
-            progress.update(1)
-            if stop_requested():
-                raise Interrupted("stopped audit; the same command goes on from there")
+    jobs = [_job(inputs.env, read_rollout(paths[name])) for name in missing]
+    for episode in inputs.pool.map(replay, jobs):
+        write_episode(episodes, episode)
+        progress.update(1)
+        if stop_requested():
+            raise Interrupted("stopped audit; the same command goes on from there")
     progress.close()
     audited = [
         audit_rollout(read_rollout(path), read_episode(episodes / f"{name}{SUFFIX}"), config.tolerance)

@@ -49,8 +49,8 @@ class CollectInputs:
     env: LiberoConfig
     tasks: tuple[int, ...]
     seed: int
-    workers: int
-    """Processes; the episodes do not depend on it."""
+    pool: EnvPool
+    """Its size changes the time, not the episodes."""
     policy: Path | None = None
     """For `run_policy_episodes`."""
 
@@ -131,17 +131,15 @@ def _collect(
     missing = [name for name in jobs if not _is_whole(episodes / f"{name}{SUFFIX}")]
     _check_disk(folder.path, len(missing), max_steps, inputs.env.size)
     progress = Progress(folder.stage, len(jobs), "episode", initial=len(jobs) - len(missing))
-    steps = successes = 0
-    with EnvPool(workers=inputs.workers) as pool:
-        ordered = [jobs[name] for name in missing]
-        for done, (name, episode) in enumerate(zip(missing, pool.map(function, ordered, key=_task), strict=True), start=1):
-            write_episode(episodes, replace(episode, id=name))
-            steps += episode.length
-            successes += episode.succeeded
-            progress.update(1)
-            folder.log(len(jobs) - len(missing) + done, {"success": episode.succeeded, "length": episode.length})
-            if stop_requested():
-                raise Interrupted(f"stopped {folder.stage} after {done} episodes; the same command goes on from there")
+    ordered = [jobs[name] for name in missing]
+    for done, (name, episode) in enumerate(
+        zip(missing, inputs.pool.map(function, ordered, key=_task), strict=True), start=1
+    ):
+        write_episode(episodes, replace(episode, id=name))
+        progress.update(1)
+        folder.log(len(jobs) - len(missing) + done, {"success": episode.succeeded, "length": episode.length})
+        if stop_requested():
+            raise Interrupted(f"stopped {folder.stage} after {done} episodes; the same command goes on from there")
     progress.close()
     collected = EpisodeSet(episodes)
     summaries = collected.summaries()

@@ -34,7 +34,7 @@ class EvaluateInputs:
     tasks: tuple[int, ...]
     policy: Path
     seed: int
-    workers: int
+    pool: EnvPool
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,11 @@ def run(
     missing = [name for name in names if not (episodes / f"{name}{SUFFIX}").exists()]
     jobs = [_job(config, inputs, *names[name]) for name in missing]
     progress = Progress("evaluate", len(names), "episode", initial=len(names) - len(missing))
-    with EnvPool(workers=inputs.workers) as pool:
-        for name, episode in zip(missing, pool.map(run_policy, jobs), strict=True):
-            write_episode(episodes, replace(episode, id=name))
-            progress.update(1)
-            if stop_requested():
-                raise Interrupted("stopped evaluate; the same command goes on from there")
+    for name, episode in zip(missing, inputs.pool.map(run_policy, jobs), strict=True):
+        write_episode(episodes, replace(episode, id=name))
+        progress.update(1)
+        if stop_requested():
+            raise Interrupted("stopped evaluate; the same command goes on from there")
     progress.close()
     outcomes: dict[str, list[bool]] = {}
     for name, (task, _) in names.items():

@@ -6,7 +6,6 @@ refused. outputs.json is written last: a folder that has one is finished and its
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import time
 from collections.abc import Callable, Mapping
