@@ -132,7 +132,7 @@ class Fault:
         believed = replace(sight, object=sight.object + self._offset)
         height = float(sight.hand[2])
         # a misplaced hand may come to stand on the object: then it closes where it is
-        low = height < float(sight.object[2]) + sight.shape.top + 0.05
+        low = height < float(sight.object[2]) + sight.shape.top + 0.025
         stuck = low and abs(height - self._last_height) < 0.0015
         self._last_height = height
         if self._closing == 0 and not is_between_fingers(believed) and not stuck:
@@ -206,7 +206,7 @@ def run_expert_episode(env: Any, seed: int, config: ExpertConfig) -> Episode:
         successes.append(result.success)
         settled = any(successes) and len(actions) - successes.index(True) >= config.after_success
         idle += int(fault.finished)
-        if (settled or idle >= 2 * config.after_success) and len(actions) % CHUNK == 0:
+        if (settled or idle > 2 * config.after_success) and len(actions) % CHUNK == 0:
             break
     source = "expert" if kind == "none" else "expert_fault"
     return Episode(
