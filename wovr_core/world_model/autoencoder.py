@@ -91,7 +91,7 @@ class TinyFrameCodec(nn.Module):
         self.mean_frame: torch.Tensor
         for block in net.modules():
             if isinstance(block, AutoencoderTinyBlock):
-                block.fuse = nn.Identity()  # its ReLU on the residual path can die, and then all learning ends
+                block.fuse = nn.Identity()  # type: ignore[assignment]  # its ReLU on the residual path can die, and then all learning ends
         self.net = net.to(memory_format=torch.channels_last)
         self._begin_at_the_mean()
 
