@@ -1,10 +1,9 @@
 """LIBERO as an environment of ours: seeded resets, exact replay, pictures in one convention.
 
 Physics, controller and success predicate are LIBERO's own, to the same bits as its own `step` (a test holds
-them to it). One thing differs on purpose: pictures,
-predicate and poses are computed *at* the rest state after a step, whereas robosuite shows the state one
-physics step (2 ms) earlier. So a frame is a function of the saved state, and `restore` returns the very frame
-that was recorded.
+them to it). One thing differs on purpose: pictures, predicate and poses are computed *at* the rest state after
+a step, whereas robosuite shows the state one physics step (2 ms) earlier. So a frame is a function of the
+saved state, and `restore` returns the very frame that was recorded.
 """
 
 from __future__ import annotations
@@ -41,6 +40,8 @@ class LiberoConfig:
     """Steps of NULL_ACTION after each reset. Resets leave the gripper half open and objects a little above
     the ground; four steps open the gripper's command fully, and by ten the objects lie still. OpenVLA's
     evaluation waits ten as well."""
+    joint_noise: float = 0.02
+    """Deviation (rad, Gaussian) of each arm joint at a training start: that of LIBERO's evaluation states."""
 
     def __post_init__(self) -> None:
         if self.suite not in libero_suites.SUITES:
@@ -51,6 +52,8 @@ class LiberoConfig:
             raise WovrError(f"frame size {self.size} is out of range; 16 to 1024 pixels")
         if self.settle_steps < 0:
             raise WovrError(f"settle_steps {self.settle_steps} is negative")
+        if not 0 <= self.joint_noise <= 0.2:
+            raise WovrError(f"joint_noise {self.joint_noise} is out of range; 0 to 0.2 rad")
 
 
 class LiberoEnv:
@@ -113,7 +116,12 @@ class LiberoEnv:
         Returns:
             (H, W, 3), the first frame after settling.
         """
-        self._place(seed)
+        with libero_suites.draws_from(seed):
+            self._place()
+            # After the placement, as evaluation states are put in: the controller's null space and first
+            # rotation goal stay those of the nominal pose.
+            self.data.qpos[self._scene.arm] += np.random.randn(len(self._scene.arm)) * self.config.joint_noise
+        self._mujoco.mj_forward(self.model, self.data)
         return self._settle()
 
     def reset_to_initial(self, index: int) -> Frames:
@@ -126,7 +134,8 @@ class LiberoEnv:
         states = libero_suites.evaluation_states(self.config.suite, self._task.task)
         if not 0 <= index < len(states):
             raise WovrError(f"{self._task} has no evaluation state {index}; 0 to {len(states) - 1}")
-        self._place(index)
+        with libero_suites.draws_from(index):
+            self._place()
         self._domain.sim.set_state_from_flattened(states[index])
         self._domain.sim.forward()
         return self._settle()
@@ -193,7 +202,7 @@ class LiberoEnv:
         """Free the driver's memory; harmless when repeated."""
         self._renderer.close()
 
-    def _place(self, seed: int) -> None:
+    def _place(self) -> None:
         """Draw all placements, as after a rebuild but in a hundredth of the time."""
         domain = self._domain
 
@@ -203,8 +212,7 @@ class LiberoEnv:
             domain.robots[0].gripper.current_action = np.zeros(2)
             domain.reset()
 
-        with libero_suites.draws_from(seed):
-            libero_suites.retry_placement(draw)
+        libero_suites.retry_placement(draw)
 
     def _settle(self) -> Frames:
         self._observe()

@@ -23,6 +23,8 @@ class SceneIndex:
             model._model.site(i).name: i for i in range(model._model.nsite) if model._model.site(i).name
         }
         self._grip_site = int(model.site_name2id(gripper.important_sites["grip_site"]))
+        self.arm = [int(i) for i in domain.robots[0]._ref_joint_pos_indexes]
+        """Indices of the arm's 7 joints in qpos."""
         self._fingers = [int(model.get_joint_qpos_addr(joint)) for joint in gripper.joints]
         self._movable = movable
         self._owner = _owners(model._model, [self._bodies[name] for name in movable])

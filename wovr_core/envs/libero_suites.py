@@ -173,12 +173,15 @@ def _quiet() -> Iterator[None]:
         yield
 
 
+def _home() -> Path:
+    return Path(os.environ.get("WOVR_HOME") or Path.home() / ".cache" / "wovr")
+
+
 @cache
 def _keep_out_of_home() -> None:
     """Caches of what LIBERO drags in go below WOVR_HOME; a LIBERO configuration of the user's is not read."""
-    home = Path(os.environ.get("WOVR_HOME", Path.home() / ".cache" / "wovr"))
+    home = _home()
     os.environ.setdefault("LIBERO_CONFIG_PATH", str(home / "libero"))
-    os.environ.setdefault("NUMBA_CACHE_DIR", str(home / "numba"))
     os.environ.setdefault("MPLCONFIGDIR", str(home / "matplotlib"))
     os.environ.setdefault("MESA_SHADER_CACHE_DIR", str(home / "mesa"))
 
@@ -196,6 +199,9 @@ def _import_robosuite() -> None:
     # The package reads its settings while it is imported, so they are put in place first: its settings module
     # as shipped but for two values, and an empty module where it looks for the user's own.
     path = Path(spec.origin).parent / "macros.py"
+    if not os.access(path.parent, os.W_OK):
+        # Compiled code is kept beside robosuite; where that may not be written, numba would go to the home.
+        os.environ.setdefault("NUMBA_CACHE_DIR", str(_home() / "numba"))
     macros_spec = importlib.util.spec_from_file_location("robosuite.macros", path)
     assert macros_spec is not None
     assert macros_spec.loader is not None
