@@ -89,7 +89,7 @@ def test_a_fresh_policy_is_nearly_undecided() -> None:
     fresh = build(TINY)
     seen = observations(4)
     entropy = -torch.stack([fresh.log_prob(*seen, torch.full((4, 8, 7), t)) for t in range(9)]).mean()
-    assert float(entropy) == pytest.approx(np.log(9), rel=0.1)
+    assert entropy.item() == pytest.approx(np.log(9), rel=0.1)
 
 
 def test_every_input_matters_and_every_weight_learns(policy: TinyVLA) -> None:
