@@ -28,6 +28,7 @@ class Row(TypedDict):
 BENCHES: dict[str, str] = {
     "render": "apps.bench.render",
     "experts": "apps.bench.experts",
+    "scrubber": "apps.bench.scrubber",
 }
 """Name -> module."""
 

@@ -46,7 +46,8 @@ def _checks() -> ModuleType:
 
 checks = _checks()
 SHARED = [
-    "frames_are_exact", "panes_stay_in_lockstep", "keys_move_the_clock", "spans_reach_python",
+    "frames_are_exact",
+    "pixels_are_exact", "panes_stay_in_lockstep", "keys_move_the_clock", "spans_reach_python",
     "pointer_draws_and_resizes", "notes_are_inert", "keyboard_reaches_everything",
 ]  # fmt: skip
 
@@ -207,12 +208,12 @@ def test_themes_and_narrow_pages(world: SimpleNamespace) -> None:
         page.goto(world.url)
         driver = checks.Driver(page, list)
         driver.ready()
-        backgrounds.add(page.locator(".root").evaluate("(root) => getComputedStyle(root).backgroundColor"))
-        box = page.locator(".root").bounding_box()
+        backgrounds.add(page.locator(".scrubber-root").evaluate("(root) => getComputedStyle(root).backgroundColor"))
+        box = page.locator(".scrubber-root").bounding_box()
         assert box["y"] + box["height"] <= 720, "the whole tool stands in a 1280x720 window"
         assert page.evaluate("document.documentElement.scrollWidth") <= 1280
         page.set_viewport_size({"width": 700, "height": 720})
-        checks.expect(page.locator(".root.narrow")).to_have_count(1)
+        checks.expect(page.locator(".scrubber-root.narrow")).to_have_count(1)
         assert page.evaluate("document.documentElement.scrollWidth") <= 700
         page.close()
     assert len(backgrounds) == 2
@@ -236,9 +237,9 @@ def test_lost_frames_say_so(world: SimpleNamespace) -> None:
     page.route(f"**{PREFIX}/packs/*", lambda route: route.fulfill(status=404, body="gone"))
     page.goto(world.url)
     checks.expect(page.locator(".veil").first).to_contain_text("could not be loaded (HTTP 404)")
-    page.locator(".root").focus()
+    page.locator(".scrubber-root").focus()
     page.keyboard.press("ArrowRight")
-    checks.expect(page.locator(".root")).to_have_attribute("data-frame", "1")
+    checks.expect(page.locator(".scrubber-root")).to_have_attribute("data-frame", "1")
     page.close()
 
 

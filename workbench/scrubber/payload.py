@@ -66,7 +66,7 @@ class PayloadError(WovrError):
 class PayloadConfig:
     """How frames are packed and what is drawn."""
 
-    codec: Codec = "webp"
+    codec: Codec = "auto"
     quality: int | None = None
     """None: the codec's own default."""
     difference: bool = True

@@ -13,7 +13,7 @@
 const STYLE = `
 :host { display: block; contain: content; }
 * { box-sizing: border-box; margin: 0; }
-.root {
+.scrubber-root {
   --bg: #f6f7f9; --panel: #ffffff; --line: #dcdfe6; --grid: #eceef2; --text: #1b2130; --muted: #5d6678;
   --accent: #0b62c4; --accent-soft: #0b62c41c; --head: #111827; --bad: #b42318; --good: #04694f; --warn: #8a4b00;
   --real: #0067a5; --imagined: #b35900; --difference: #8a3ffc; --divergence: #b3400b; --p: #0067a5;
@@ -23,14 +23,14 @@ const STYLE = `
   display: grid; grid-template-columns: minmax(0, 1fr) 264px; grid-template-areas: "head head" "main side";
   outline: none; overflow: hidden; position: relative; font-variant-numeric: tabular-nums;
 }
-.root[data-theme="dark"] {
+.scrubber-root[data-theme="dark"] {
   --bg: #12151a; --panel: #191d24; --line: #2b313c; --grid: #222730; --text: #e4e8ef; --muted: #98a2b3;
   --accent: #6cb4ff; --accent-soft: #6cb4ff24; --head: #ffffff; --bad: #ff8f7d; --good: #4fd1a5; --warn: #f0b45a;
   --real: #62b5ec; --imagined: #f2a33a; --difference: #c4a1ff; --divergence: #f58a4b; --p: #62b5ec;
   --success: #38c79a; --mask: #7d8798; --c0: #62b5ec; --c1: #f2934d; --c2: #38c79a; --void: #0d0f13;
 }
-.root:focus-visible { border-color: var(--accent); box-shadow: inset 0 0 0 1px var(--accent); }
-.root.narrow { grid-template-columns: minmax(0, 1fr); grid-template-areas: "head" "main" "side"; }
+.scrubber-root:focus-visible { border-color: var(--accent); box-shadow: inset 0 0 0 1px var(--accent); }
+.scrubber-root.narrow { grid-template-columns: minmax(0, 1fr); grid-template-areas: "head" "main" "side"; }
 .head { grid-area: head; display: flex; gap: 10px; align-items: center; padding: 6px 12px; background: var(--panel);
   border-bottom: 1px solid var(--line); min-height: 38px; }
 .head .title { font-weight: 600; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
@@ -47,14 +47,14 @@ const STYLE = `
 .pane .cap .n { margin-left: auto; } .pane .ramp { width: 60px; height: 7px; border-radius: 2px; flex: none; }
 .pane .box { position: relative; background: var(--void); border-radius: 4px; overflow: hidden; border: 1px solid var(--line); }
 .pane canvas { display: block; width: 100%; height: 100%; image-rendering: auto; }
-.root.pixels .pane canvas { image-rendering: pixelated; }
+.scrubber-root.pixels .pane canvas { image-rendering: pixelated; }
 .pane .veil { position: absolute; inset: 0; display: none; align-items: center; justify-content: center; text-align: center;
   color: var(--muted); font-size: 12px; padding: 8px; background: var(--void); }
 .pane .veil.on { display: flex; }
 .bar { display: flex; gap: 4px 10px; align-items: center; padding: 4px 12px; flex-wrap: wrap; min-height: 36px; }
 .group { display: flex; align-items: center; gap: 2px; }
 .group > .k { color: var(--muted); font-size: 12px; margin-right: 2px; } .group > .v { min-width: 34px; text-align: center; }
-.clock { font-size: 17px; font-weight: 650; color: var(--head); min-width: 118px; white-space: nowrap; }
+.clock { font-size: 17px; font-weight: 650; color: var(--head); white-space: nowrap; flex: none; }
 .clock small { font-size: 12px; color: var(--muted); font-weight: 400; }
 .spacer { flex: 1; }
 button { font: inherit; color: var(--text); background: transparent; border: 1px solid transparent; border-radius: 5px;
@@ -206,6 +206,8 @@ class Frames {
     this.centre = 0;
     this.direction = 1;
     this.trim = 0;
+    this.distance = 0;
+    this.exhausted = false;
     this.inFlight = 0;
     this.peak = 0;
     this.decoded = 0;
@@ -217,6 +219,7 @@ class Frames {
         pane.bytes = null;
         pane.error = String(error.message || error);
       }
+      this.distance = 0;
       if (!signal.aborted) { this.pump(); onDecoded(); }
     }));
     signal.addEventListener("abort", () => this.close());
@@ -241,20 +244,20 @@ class Frames {
   want(k, direction) {
     if (direction) this.direction = direction;
     this.centre = k;
+    this.distance = 0;
     this.evict();
     this.pump();
   }
 
-  complete() {
-    const [first, last] = this.window();
-    for (let k = first; k <= last; k++) if (!this.ready(k)) return false;
-    return true;
-  }
+  /** Whether the whole window is decoded. */
+  complete() { return this.inFlight === 0 && this.exhausted && this.panes.every((pane) => pane.bytes || pane.error); }
 
   pump() {
     if (this.inFlight >= IN_FLIGHT || this.signal.aborted) return;
     const [first, last] = this.window();
-    for (let d = 0; d < this.count; d++) {
+    this.exhausted = false;
+    for (let d = this.distance; d < this.count; d++) {  // nearer ones are decoded, or being decoded
+      this.distance = d;
       for (const k of d ? [this.centre + d * this.direction, this.centre - d * this.direction] : [this.centre]) {
         if (k < first || k > last) continue;
         for (const pane of this.panes) {
@@ -264,8 +267,9 @@ class Frames {
           if (this.inFlight >= IN_FLIGHT) return;
         }
       }
-      if (this.centre + d > last && this.centre - d < first) return;
+      if (this.centre + d > last && this.centre - d < first) break;
     }
+    this.exhausted = true;
   }
 
   async decode(pane, i) {
@@ -288,18 +292,20 @@ class Frames {
   }
 
   evict() {
+    this.peak = Math.max(this.peak, this.kept());
+    if (this.capacity >= this.count && !this.trim) return;
     const [first, last] = this.window();
-    let kept = 0;
     for (const pane of this.panes) {
       const shift = this.index(pane, 0);
       for (const [i, bitmap] of pane.bitmaps) {
-        if (i - shift >= first && i - shift <= last) { kept++; continue; }
+        if (i - shift >= first && i - shift <= last) continue;
         bitmap.close();
         pane.bitmaps.delete(i);
       }
     }
-    this.peak = Math.max(this.peak, kept);
   }
+
+  kept() { return this.panes.reduce((sum, pane) => sum + pane.bitmaps.size, 0); }
 
   close() {
     for (const pane of this.panes) {
@@ -798,7 +804,6 @@ class Scrubber {
     ui.redo = this.button("redo", "redo (Ctrl+Shift+Z)", () => this.redo());
     ui.branch = this.button("branch", "branch here (B): change the next actions and imagine on", () => this.branch());
     ui.next = h("span", { class: "group" });
-    ui.hint = h("span", { class: "status" });
     const bar = h("div", { class: "bar", role: "toolbar", "aria-label": "playback" },
       ui.clock,
       h("span", { class: "group" },
@@ -806,7 +811,7 @@ class Scrubber {
         this.button("back", "one frame back (Left)", () => this.step(-1)), ui.play, this.button("forward", "one frame on (Right)", () => this.step(1)),
         this.button("chunkForward", "next chunk (Shift+Right)", () => this.chunk(1)), this.button("last", "last frame (End)", () => this.seek(Infinity))),
       h("span", { class: "group" }, h("span", { class: "k", text: "speed" }), this.button("−", "slower ([)", () => this.faster(-1)), ui.speed, this.button("+", "faster (])", () => this.faster(1))),
-      ui.trimGroup, ui.next, ui.hint, h("span", { class: "spacer" }),
+      ui.trimGroup, ui.next, h("span", { class: "spacer" }),
       h("span", { class: "group" }, ui.undo, ui.redo, ui.branch, this.button("link", "copy a link to this frame (L)", () => this.copyLink())));
 
     ui.canvas = h("canvas", { class: "timeline", role: "slider", tabindex: "0", "aria-label": "frame", "aria-orientation": "horizontal" });
@@ -822,7 +827,7 @@ class Scrubber {
     ui.live = h("div", { class: "sr", "aria-live": "polite" });
     ui.blank = h("div", { class: "blank", text: "No rollout is open." });
     ui.body = [head, h("div", { class: "main" }, ui.panes, bar, ui.canvas), side];
-    this.root = h("div", { class: "root", tabindex: "0", role: "application", "aria-label": "rollout scrubber", "data-state": "empty" }, ui.blank, ...ui.body, ui.sheet, ui.toast, ui.live);
+    this.root = h("div", { class: "scrubber-root", tabindex: "0", role: "application", "aria-label": "rollout scrubber", "data-state": "empty" }, ui.blank, ...ui.body, ui.sheet, ui.toast, ui.live);
     this.shadow.replaceChildren(this.root);
   }
 
@@ -955,6 +960,8 @@ class Scrubber {
     });
     ui.panes.replaceChildren(...this.paneUi.map((pane) => pane.node));
     this.root.setAttribute("aria-label", `rollout scrubber, ${meta.title || meta.id}, ${meta.frames} frames`);
+    // As wide as it will ever get, so that nothing beside it moves while it counts.
+    ui.clock.style.width = `${2 * String(meta.frames).length + 3 + 0.75 * ((meta.frames / meta.fps).toFixed(2).length + 2)}ch`;
     ui.canvas.setAttribute("aria-valuemin", "0");
     ui.canvas.setAttribute("aria-valuemax", String(meta.frames - 1));
     if (!meta.panes.length) ui.panes.replaceChildren(h("div", { class: "empty", text: "This rollout has no pictures." }));
@@ -1431,7 +1438,7 @@ class Scrubber {
 
   /** What it holds, for tests and benchmarks. */
   measure() {
-    const bitmaps = this.frames?.panes.reduce((sum, pane) => sum + pane.bitmaps.size, 0) ?? 0;
+    const bitmaps = this.frames?.kept() ?? 0;
     const each = (this.meta?.width ?? 0) * (this.meta?.height ?? 0) * 4;
     return { ...this.stats, bitmaps, bytes: bitmaps * each, peakBytes: (this.frames?.peak ?? 0) * each, packBytes: this.frames?.panes.reduce((sum, pane) => sum + (pane.bytes?.length ?? 0), 0) ?? 0 };
   }

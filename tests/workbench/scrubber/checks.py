@@ -8,9 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from playwright.sync_api import Page, expect
+import numpy as np
+from playwright.sync_api import Locator, Page, expect
 
-from workbench.scrubber.sample import BITS
+from workbench.scrubber import divergence
+from workbench.scrubber.sample import BITS, numbered_rollout
 from workbench.scrubber.spans import Span
 
 FRAMES = 513
@@ -59,26 +61,29 @@ class Driver:
         """Runs async JavaScript with `s`, `read`, `seen`, `until` at hand."""
         return self.page.evaluate(f"async (argument) => {{ {_PRELUDE} {body} }}", argument)
 
+    def find(self, selector: str) -> Locator:
+        return self.page.locator(".scrubber-root").locator(selector)
+
     def ready(self) -> None:
-        expect(self.page.locator(".root[data-state=ready]")).to_have_count(1, timeout=40_000)
+        expect(self.page.locator(".scrubber-root[data-state=ready]")).to_have_count(1, timeout=40_000)
         self.focus()
 
     def focus(self) -> None:
-        self.page.locator(".root").evaluate("(root) => root.focus()")
+        self.page.locator(".scrubber-root").evaluate("(root) => root.focus()")
 
     def press(self, *keys: str) -> None:
         for key in keys:
             self.page.keyboard.press(key)
 
     def frame(self) -> int:
-        return int(self.page.locator(".root").get_attribute("data-frame") or -1)
+        return int(self.page.locator(".scrubber-root").get_attribute("data-frame") or -1)
 
     def at(self, k: int) -> None:
-        expect(self.page.locator(".root")).to_have_attribute("data-frame", str(k))
+        expect(self.page.locator(".scrubber-root")).to_have_attribute("data-frame", str(k))
 
     def saved(self) -> list[Span]:
         """Python's spans, once the browser has had every edit acknowledged."""
-        expect(self.page.locator(".root")).to_have_attribute("data-unsaved", "0", timeout=15_000)
+        expect(self.page.locator(".scrubber-root")).to_have_attribute("data-unsaved", "0", timeout=15_000)
         return self.annotations()
 
     def shown(self) -> list[dict[str, Any]]:
@@ -95,12 +100,12 @@ class Driver:
 
     def x(self, k: int) -> float:
         """Page x of the middle of frame k on the timeline."""
-        box = self.page.locator("canvas.timeline").bounding_box()
+        box = self.find("canvas.timeline").bounding_box()
         assert box
         return box["x"] + float(self.run("return s.timeline.middle(argument)", k))
 
     def lane_y(self) -> float:
-        box = self.page.locator("canvas.timeline").bounding_box()
+        box = self.find("canvas.timeline").bounding_box()
         assert box
         return box["y"] + 12
 
@@ -126,6 +131,21 @@ def frames_are_exact(driver: Driver) -> None:
     assert not wrong, wrong[:5]
 
 
+def pixels_are_exact(driver: Driver) -> None:
+    """Small frames are packed without loss: what the canvas shows is, bit for bit, what Python has."""
+    rollout, real = numbered_rollout(64, 64, name="numbered")
+    heat = divergence.heat_map(real.frames, rollout.frames)
+    look = (
+        "return visit(argument, () => ['real', 'imagined', 'difference'].map((key) => {"
+        "  const canvas = s.root.querySelector(`canvas[data-pane=${key}]`);"
+        "  return [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data]; }));"
+    )
+    order = [0, 137, 511]
+    for k, panes in zip(order, driver.run(look, order), strict=True):
+        for source, seen in zip((real.frames, rollout.frames, heat), panes, strict=True):
+            np.testing.assert_array_equal(np.reshape(seen, (64, 64, 4))[..., :3], source[k])
+
+
 def panes_stay_in_lockstep(driver: Driver) -> None:
     """While playing fast, at any animation frame all panes show one number, and the clock says the same."""
     driver.run("s.seek(0)")
@@ -139,7 +159,7 @@ def panes_stay_in_lockstep(driver: Driver) -> None:
     driver.press("Space")
     assert all(len(set(row.values())) == 1 for row in rows), rows
     assert len({row["clock"] for row in rows}) > 5, "it did not play"
-    assert driver.page.locator(".root").get_attribute("data-playing") == "false"
+    assert driver.page.locator(".scrubber-root").get_attribute("data-playing") == "false"
     at = driver.frame()
     driver.page.wait_for_timeout(120)
     assert driver.frame() == at
@@ -178,12 +198,12 @@ def keys_move_the_clock(driver: Driver) -> None:
     assert (row["clock"], row["imagined"], row["real"]) == (20, 20, 19)
     driver.press("}")
     driver.press("?")
-    expect(driver.page.locator(".sheet")).to_be_visible()
-    expect(driver.page.locator(".sheet")).to_contain_text("to the chunk's boundary")
+    expect(driver.find(".sheet")).to_be_visible()
+    expect(driver.find(".sheet")).to_contain_text("to the chunk's boundary")
     driver.press("ArrowRight")
     driver.at(20)
     driver.press("Escape")
-    expect(driver.page.locator(".sheet")).to_be_hidden()
+    expect(driver.find(".sheet")).to_be_hidden()
 
 
 def spans_reach_python(driver: Driver) -> None:
@@ -238,11 +258,15 @@ def spans_reach_python(driver: Driver) -> None:
 def pointer_draws_and_resizes(driver: Driver) -> None:
     """Click seeks, drag in the lane draws, its edges resize, its body moves; dragging elsewhere scrubs."""
     driver.clear()
+    driver.find("canvas.timeline").click(position={"x": 300, "y": 120})  # JupyterLab scrolls to a cell it makes active
+    driver.find("canvas.timeline").scroll_into_view_if_needed()
+    driver.page.wait_for_timeout(300)
     y, low = driver.lane_y(), driver.lane_y() + 90
     driver.page.mouse.click(driver.x(200), low)
     assert abs(driver.frame() - 200) <= 1
     driver.drag((driver.x(50), low), (driver.x(300), low))
     assert abs(driver.frame() - 300) <= 1
+    assert driver.lane_y() == y, "the page must not move under the pointer while the clock counts"
     assert driver.shown() == []
     driver.drag((driver.x(100), y), (driver.x(160), y))
     (span,) = driver.saved()
@@ -263,7 +287,7 @@ def pointer_draws_and_resizes(driver: Driver) -> None:
     assert abs(moved.start - wider.start - 50) <= 1
     driver.press("Control+z")
     assert driver.saved()[0].start == wider.start
-    driver.page.locator(".editor input").first.fill("7")
+    driver.find(".editor input").first.fill("7")
     driver.page.keyboard.press("Enter")
     driver.focus()
     assert driver.saved()[0].start == 7
@@ -273,11 +297,11 @@ def notes_are_inert(driver: Driver) -> None:
     """Markup and template code in a note stay text."""
     driver.clear()
     driver.press("i", "ArrowRight", "o", "Enter")
-    driver.page.locator("textarea").fill(XSS)
+    driver.find("textarea").fill(XSS)
     driver.press("Escape")
     (span,) = driver.saved()
     assert span.note == XSS
-    expect(driver.page.locator(".row .text")).to_have_text(XSS)
+    expect(driver.find(".row .text")).to_have_text(XSS)
     assert driver.page.evaluate("window.__xss") is None
     assert driver.run("return s.root.querySelectorAll('img, script').length") == 0
 
@@ -286,7 +310,7 @@ def keyboard_reaches_everything(driver: Driver) -> None:
     """Named controls for a screen reader; the slider says where it is; a button keeps Space to itself."""
     driver.clear()
     driver.run("s.seek(12)")
-    slider = driver.page.get_by_role("slider", name="frame")
+    slider = driver.page.locator(".scrubber-root").get_by_role("slider", name="frame")
     expect(slider).to_have_attribute("aria-valuenow", "12")
     expect(slider).to_have_attribute("aria-valuetext", re.compile(r"frame 12 of 513, divergence [\d.]+, p success"))
     nameless = driver.run(
@@ -294,7 +318,7 @@ def keyboard_reaches_everything(driver: Driver) -> None:
         "return [...s.root.querySelectorAll('button')].filter((button) => !named(button)).length"
     )
     assert nameless == 0
-    driver.page.locator("button[data-do=forward]").focus()
+    driver.find("button[data-do=forward]").focus()
     driver.press("Space")
     driver.at(13)
     driver.press("Tab")

@@ -34,6 +34,13 @@ def test_each_image_stands_alone_at_its_offset(codec: Codec, kind: str) -> None:
         assert np.abs(np.asarray(image.convert("RGB"), float) - frames[k]).mean() < 3
 
 
+def test_auto_is_exact_for_small_frames() -> None:
+    small = np.random.default_rng(0).integers(0, 256, (1, 128, 128, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(unpack(pack(small)), small)
+    large = np.random.default_rng(0).integers(0, 256, (1, 129, 129, 3), dtype=np.uint8)
+    assert len(pack(large).data) < len(pack(large, "webp-lossless").data) / 2
+
+
 def test_quality_pays_in_bytes() -> None:
     frames = _smooth(2, 64)
     assert len(pack(frames, "jpeg", 95).data) > len(pack(frames, "jpeg", 30).data)
@@ -50,7 +57,7 @@ def test_views_of_other_memory_layouts_are_packed_as_seen() -> None:
         (np.zeros((2, 4, 4), np.uint8), "webp", None, "must be u8"),
         (np.zeros((2, 4, 4, 3), np.float32), "webp", None, "float32"),
         (np.zeros((0, 4, 4, 3), np.uint8), "webp", None, "nothing to pack"),
-        (np.zeros((1, 4, 4, 3), np.uint8), "png", None, "known: webp"),
+        (np.zeros((1, 4, 4, 3), np.uint8), "png", None, "known: auto, webp"),
         (np.zeros((1, 4, 4, 3), np.uint8), "jpeg", 101, "0-100"),
     ],
 )

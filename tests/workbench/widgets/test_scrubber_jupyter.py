@@ -1,0 +1,178 @@
+"""The widget in JupyterLab with a real kernel, in real Chromium: the same checks as in the app."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import secrets
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+pytest.importorskip("anywidget")
+pytest.importorskip("jupyterlab")
+pytest.importorskip("playwright")
+
+from apps.bench.browser import chromium, chromium_path
+from workbench.scrubber.span_log import SpanLog
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(chromium_path() is None, reason="no Chromium; apt-get install chromium"),
+]
+
+CELL = """\
+from workbench.scrubber.sample import numbered_rollout
+from workbench.widgets import Scrubber
+rollout, real = numbered_rollout(64, 64, name="numbered")
+scrubber = Scrubber(rollout, real, log="annotations.jsonl", author="nb", success_threshold=0.9)
+scrubber"""
+
+
+def _checks() -> ModuleType:
+    path = Path(__file__).parents[1] / "scrubber" / "checks.py"
+    spec = importlib.util.spec_from_file_location("scrubber_checks", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["scrubber_checks"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+checks = _checks()
+SHARED = [
+    "frames_are_exact",
+    "pixels_are_exact",
+    "panes_stay_in_lockstep",
+    "keys_move_the_clock",
+    "spans_reach_python",
+    "pointer_draws_and_resizes",
+    "notes_are_inert",
+    "keyboard_reaches_everything",
+]
+
+
+def _notebook(*cells: str) -> str:
+    def cell(i: int, source: str) -> dict[str, Any]:
+        fresh = {"metadata": {}, "outputs": [], "execution_count": None}
+        return {"cell_type": "code", "id": f"c{i}", "source": source} | fresh
+
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    body = {"cells": [cell(i, source) for i, source in enumerate(cells)], "metadata": {"kernelspec": kernel}}
+    return json.dumps(body | {"nbformat": 4, "nbformat_minor": 5})
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
+    """JupyterLab on a free loopback port, with folders of its own."""
+    root = tmp_path_factory.mktemp("lab")
+    work = root / "work"
+    work.mkdir()
+    (work / "scrub.ipynb").write_text(_notebook(CELL, "scrubber.seek(77)"))
+    token = secrets.token_hex(16)
+    own = {
+        name: str(root / name.lower())
+        for name in (
+            "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR",
+            "JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR",
+        )
+    }  # fmt: skip
+    command = [
+        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0",
+        "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={work}",
+        "--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        "--ServerApp.terminals_enabled=False",
+    ]  # fmt: skip
+    repository = str(Path(__file__).parents[3])
+    environment = os.environ | own | {"PYTHONPATH": repository, "OMP_NUM_THREADS": "1"}
+    with (root / "lab.log").open("wb") as log:
+        server = subprocess.Popen(command, env=environment, cwd=work, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        url = _address(root / "lab.log", server, token)
+        yield SimpleNamespace(url=url, token=token, log=SpanLog(work / "annotations.jsonl"))
+    finally:
+        server.terminate()
+        try:
+            server.wait(15)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+
+def _address(log: Path, server: subprocess.Popen[bytes], token: str) -> str:
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and server.poll() is None:
+        found = re.search(r"http://127\.0\.0\.1:(\d+)/lab", log.read_text(errors="replace"))
+        if found:
+            url = f"http://127.0.0.1:{found[1]}"
+            try:
+                urllib.request.urlopen(f"{url}/api/status?token={token}", timeout=5)
+                return url
+            except OSError:
+                pass
+        time.sleep(0.2)
+    raise RuntimeError(f"JupyterLab did not start:\n{log.read_text(errors='replace')[-2000:]}")
+
+
+@pytest.fixture(scope="module")
+def driver(lab: SimpleNamespace) -> Iterator[Any]:
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.goto(f"{lab.url}/lab/tree/scrub.ipynb?token={lab.token}")
+        page.locator(".jp-Notebook .jp-CodeCell").first.click(timeout=90_000)
+        indicator = page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").first
+        indicator.wait_for(state="attached", timeout=60_000)
+        page.keyboard.press("Shift+Enter")
+        driver = checks.Driver(page, lambda: lab.log.spans("numbered"))
+        page.locator(".scrubber-root[data-state=ready]").wait_for(state="attached", timeout=90_000)
+        page.locator(".scrubber-root").scroll_into_view_if_needed()
+        driver.ready()
+        yield driver
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_scrubber_in_jupyter(driver: Any, name: str) -> None:
+    getattr(checks, name)(driver)
+
+
+def test_keys_do_not_reach_the_notebook(driver: Any) -> None:
+    """D D deletes a cell and M turns it to text in JupyterLab, when they get there."""
+    driver.clear()
+    driver.press("d", "d", "m", "b", "a", "x")
+    assert driver.page.locator(".jp-Notebook .jp-Cell").count() == 2
+    assert driver.page.locator(".jp-Notebook .jp-CodeCell").count() == 2
+
+
+def test_python_moves_the_clock_and_sees_the_author(driver: Any) -> None:
+    driver.clear()
+    driver.press("i", "ArrowRight", "o")
+    assert [span.author for span in driver.saved()] == ["nb"]
+    driver.page.locator(".jp-Notebook .jp-CodeCell").nth(1).locator(".cm-content").click()
+    driver.page.keyboard.press("Shift+Enter")
+    driver.at(77)
+
+
+def test_it_follows_jupyterlabs_theme(driver: Any) -> None:
+    assert driver.page.locator(".scrubber-root").get_attribute("data-theme") == "light"
+    driver.page.evaluate("document.body.dataset.jpThemeLight = 'false'")
+    checks.expect(driver.page.locator(".scrubber-root")).to_have_attribute("data-theme", "dark")
+    driver.page.evaluate("document.body.dataset.jpThemeLight = 'true'")
+    assert "rollout=" not in driver.page.url, "JupyterLab's own address is left alone"
+
+
+def test_the_view_goes_with_its_cell(driver: Any) -> None:
+    driver.run("window.kept = s;")
+    driver.page.locator(".jp-Notebook .jp-CodeCell").first.locator(".cm-content").click()
+    driver.page.keyboard.press("Escape")
+    driver.press("d", "d")
+    driver.page.wait_for_function("kept.signal.aborted && kept.measure().bitmaps === 0", timeout=10_000)
