@@ -246,3 +246,8 @@ class OffscreenRenderer:
                 with current_context():
                     self._drawing.free()
             self._drawing = None
+
+    def __del__(self) -> None:
+        # MuJoCo would free its drawing data in whatever context is current by then, or in none.
+        if not sys.is_finalizing() and getattr(self, "_drawing", None) is not None:
+            self.close()

@@ -24,6 +24,7 @@ import numpy as np
 
 from wovr_core.envs import gl
 from wovr_core.envs.libero_render import Profile, fast_meshes
+from wovr_core.envs.libero_textures import shrink_textures
 from wovr_core.errors import MissingDependencyError, UnknownNameError
 from wovr_core.types import StateArray, TaskId
 
@@ -85,7 +86,7 @@ def build_domain(suite: str, index: int, profile: Profile) -> Any:
         from libero.libero.envs.bddl_utils import get_problem_info
 
         path = os.path.join(get_libero_path("bddl_files"), task.problem_folder, task.bddl_file)
-        problem = _keep_compiled_poses(TASK_MAPPING[get_problem_info(path)["problem_name"]])
+        problem = _hooked(TASK_MAPPING[get_problem_info(path)["problem_name"]], profile)
         with draws_from(0), fast_meshes(profile):
             return retry_placement(
                 lambda: problem(
@@ -135,14 +136,16 @@ def retry_placement(draw: Callable[[], T], tries: int = 100) -> T:
         return draw()
 
 
-def _keep_compiled_poses(problem: type) -> type:
-    """A subclass that remembers the model's body poses from before any placement.
+def _hooked(problem: type, profile: Profile) -> type:
+    """A subclass that shrinks textures if fast, and remembers the model's body poses from before any placement.
 
     The samplers for objects on fixtures read site positions as if the fixture stood where the model file puts
     it. That holds after a rebuild, not after a reset that keeps the model, unless the poses are put back.
     """
 
     def initialize(self: Any, xml_string: str | None = None) -> None:
+        if profile == "fast":
+            self.set_xml_processor(lambda xml: shrink_textures(xml, _home() / "textures"))
         problem._initialize_sim(self, xml_string)  # type: ignore[attr-defined]
         model = self.sim.model._model
         self.compiled_poses = (model.body_pos.copy(), model.body_quat.copy())
