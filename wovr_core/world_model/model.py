@@ -22,6 +22,9 @@ from wovr_core.world_model.transformer import GROUP, ActionWanTransformer
 
 CONTEXT_LATENTS = 2
 WINDOW = CONTEXT_FRAMES + CHUNK
+SIGMA_FLOOR = 0.2
+"""In predicting a change: an error of the clean latents counts 1 / sigma^2 in the velocity's loss, at most 25. Of up to
+five evenly spaced solver steps none is below it."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,11 @@ class WorldModelConfig:
     patch: int = 1
     """Latent cells per token on both axes."""
     prediction: Literal["velocity", "change"] = "velocity"
-    """What the network's output means: Wan's velocity; or the clean latents' change against the newest recent frame,
+    """What the network's output means: Wan's velocity; or the clean latents' change against what is there already,
     turned into a velocity by (x - clean) / sigma, which spares a small network the copying of noise and scene."""
+    change_decay: float = 0.7
+    """What is there already, for "change": reference + decay * (newest recent frame - reference). At 1, errors of the
+    chunks add up without bound (seen); below, they fade towards the anchor."""
     change_weight: float = 0.0
     """How much more the loss counts latent cells that change within the chunk."""
     time_mean: float = 0.0
@@ -146,8 +152,9 @@ class WorldModel(nn.Module):
         output = self.transformer.velocity(latents, sigmas * flow.TIMESTEPS, actions).float()
         if self.config.prediction == "velocity":
             return output
-        clean = self._hold_newest(latents[:, 1:2]) + output
-        return (latents - clean) / sigmas.clamp(min=0.05).view(*sigmas.shape, 1, 1, 1)
+        reference, newest = self._hold_newest(latents[:, :1]), self._hold_newest(latents[:, 1:2])
+        clean = torch.lerp(reference, newest, self.config.change_decay) + output
+        return (latents - clean) / sigmas.clamp(min=SIGMA_FLOOR).view(*sigmas.shape, 1, 1, 1)
 
     def loss(
         self, latents: torch.Tensor, actions: torch.Tensor, generator: torch.Generator

@@ -170,3 +170,16 @@ def test_ema_matches_its_definition_and_resumes() -> None:
     other.copy_to(layer)
     assert layer.weight.item() == pytest.approx(expected)
     assert other.steps == 5
+
+
+def test_a_predicted_change_starts_from_the_anchored_context(
+    small_config: WorldModelConfig, small_model: WorldModel, make: EpisodeMaker
+) -> None:
+    latents, actions = windows(small_model, make).gather([12])
+    model = build(replace(small_config, prediction="change", change_decay=0.6)).eval()  # says "no change" at first
+    made = model.imagine_chunk(latents[:, :2], actions, 1, seeded())
+    per_frame = latents.shape[2] // 4
+    reference, newest = latents[:, 0, -per_frame:], latents[:, 1, -per_frame:]
+    expected = (0.4 * reference + 0.6 * newest).repeat(1, 4, 1, 1)
+    torch.testing.assert_close(made[:, 0], expected, rtol=0, atol=0.01)
+    torch.testing.assert_close(made[:, 1], expected, rtol=0, atol=0.01)
