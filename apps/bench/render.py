@@ -46,6 +46,7 @@ def _compare(suite: str, task: int, size: int, view: str, states: int, seconds: 
     fast = LiberoEnv(LiberoConfig(suite=suite, size=size, view=view), task)
     stock = LiberoEnv(LiberoConfig(suite=suite, size=size, view=view, profile="reference"), task)
     generator = np.random.default_rng(0)
+    stock.reset(0)
     fast.reset(0)
     spent = {"fast": 0.0, "stock": 0.0}
     drawn = {"fast": 0, "stock": 0}

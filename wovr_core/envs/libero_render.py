@@ -59,7 +59,8 @@ def lod_file(source: Path, scale: tuple[float, float, float], budget: BudgetConf
     if body is None:
         mesh = load_mesh(source)
         area = mesh.area * float(np.prod(np.abs(scale))) ** (2 / 3)
-        small = simplify(mesh, budget.faces(area))
+        extent = float((np.ptp(mesh.vertices, axis=0) * np.abs(scale)).max())
+        small = simplify(mesh, budget.faces(area, extent))
         body = _KEEP if small is None else obj_text(small)
         _write_sealed(entry, body)
     return source if body == _KEEP else entry

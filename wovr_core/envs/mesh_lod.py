@@ -20,15 +20,19 @@ ALGORITHM_VERSION = 1
 
 @dataclass(frozen=True)
 class BudgetConfig:
-    """How many triangles a mesh may keep: in proportion to its surface, hence to the pixels it covers."""
+    """How many triangles a mesh may keep: the more, the more pixels it covers, and the longer its outline."""
 
     faces_per_m2: float = 6000.0
+    """For large surfaces."""
+    faces_per_m: float = 3000.0
+    """Of extent: what small, thin-walled things need (a mug, a plate) so that their sides do not cross."""
     minimum: int = 24
     maximum: int = 2500
 
-    def faces(self, area: float) -> int:
-        """Budget for a surface of `area` m², rounded to two digits so that like meshes share it."""
-        wanted = float(np.clip(self.faces_per_m2 * area, self.minimum, self.maximum))
+    def faces(self, area: float, extent: float) -> int:
+        """Budget for a surface of `area` m² and a longest side of `extent` m, rounded to two digits."""
+        needed = max(self.faces_per_m2 * area, self.faces_per_m * extent)
+        wanted = float(np.clip(needed, self.minimum, self.maximum))
         step = 10.0 ** (np.floor(np.log10(wanted)) - 1)
         return int(round(wanted / step) * step)
 
@@ -194,9 +198,7 @@ def _charts(mesh: Mesh) -> I64:
     from scipy.sparse.csgraph import connected_components
 
     key = np.round(mesh.uv.reshape(-1, 2) * 1e6).astype(np.int64)
-    _, corner = np.unique(
-        np.concatenate([mesh.faces.reshape(-1, 1), key], axis=1), axis=0, return_inverse=True
-    )
+    _, corner = np.unique(np.concatenate([mesh.faces.reshape(-1, 1), key], axis=1), axis=0, return_inverse=True)
     corner = corner.reshape(-1)
     faces = np.repeat(np.arange(len(mesh.faces)), 3)
     shape = (len(mesh.faces), int(corner.max()) + 1)

@@ -102,9 +102,10 @@ def test_loose_parts_are_not_lost() -> None:
     assert small.triangles[..., 0].max() == pytest.approx(72, rel=0.05)
 
 
-def test_the_budget_grows_with_the_surface_between_its_bounds() -> None:
-    budget = BudgetConfig(faces_per_m2=1000, minimum=20, maximum=500)
-    assert [budget.faces(area) for area in (0.0, 0.001, 0.1234, 0.2, 9.0)] == [20, 20, 120, 200, 500]
+def test_the_budget_grows_with_surface_and_extent_between_its_bounds() -> None:
+    budget = BudgetConfig(faces_per_m2=1000, faces_per_m=100, minimum=20, maximum=500)
+    assert [budget.faces(area, 0.1) for area in (0.0, 0.001, 0.1234, 0.2, 9.0)] == [20, 20, 120, 200, 500]
+    assert [budget.faces(0.1234, extent) for extent in (0.5, 3.0, 9.0)] == [120, 300, 500]
 
 
 def test_msh_files_are_read_with_their_texture_turned_upwards(tmp_path: Path) -> None:
