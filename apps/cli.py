@@ -85,6 +85,20 @@ def build_parser() -> argparse.ArgumentParser:
     report.add_argument("--run", default="demo", help="name or folder of the run (default: demo)")
     report.set_defaults(function=_report)
 
+    app = commands.add_parser(
+        "app",
+        parents=[common],
+        help="look at runs in the browser: film strips, frame-exact scrubber, annotations",
+        description="Serves the workbench on this machine alone. Shows the runs under WOVR_HOME and those in PATH.",
+    )
+    app.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="a run folder, or a folder of them")
+    app.add_argument("--host", default="127.0.0.1", help="loopback address to listen at (default: 127.0.0.1)")
+    app.add_argument("--port", type=int, default=7860, help="first port to try (default: 7860)")
+    app.add_argument("--no-browser", action="store_true", help="do not open a browser")
+    app.add_argument("--demo", action="store_true", help="show the newest demo run")
+    app.add_argument("--share", action="store_true", help=argparse.SUPPRESS)  # known, so that it is refused in words
+    app.set_defaults(function=_app)
+
     bench = commands.add_parser("bench", parents=[common], help="measure something, side by side with a baseline")
     bench.add_argument("name", metavar="NAME", help="what to measure (see `wovr bench list`)")
     bench.add_argument("--json", action="store_true", help="print a JSON array of rows in place of a table")
@@ -179,6 +193,16 @@ def _report(arguments: argparse.Namespace) -> int:
     if not (path / "run.json").is_file():
         raise WovrError(f"there is no run at {path}; start one with `wovr demo`")
     print(f"Report: {write_report(path)}")
+    return EXIT_OK
+
+
+def _app(arguments: argparse.Namespace) -> int:
+    from apps.app import AppConfig, serve
+    from apps.guard import check_share
+
+    check_share(share=arguments.share)
+    browser = not arguments.no_browser
+    serve(AppConfig(tuple(arguments.paths), arguments.host, arguments.port, browser, arguments.demo))
     return EXIT_OK
 
 

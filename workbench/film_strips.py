@@ -18,20 +18,20 @@ def upright(frames: Frames) -> Frames:
     return frames[..., ::-1, :]
 
 
-def film_strip(rows: Sequence[Frames], count: int = 10, scale: int = 2) -> Frames:
+def film_strip(rows: Sequence[Frames], count: int = 10, scale: int = 2, gap: int = GAP) -> Frames:
     """One picture with a row per sequence and `count` frames spread evenly over the longest.
 
-    rows: (N, H, W, 3) each, all of one length and size. Returns (H', W', 3).
+    rows: (N, H, W, 3) each, all of one length and size. gap: white pixels between frames. Returns (H', W', 3).
     """
     if len({r.shape for r in rows}) != 1:
         raise ValueError(f"film strips need rows of one shape, got {[r.shape for r in rows]}")
     chosen = np.linspace(0, len(rows[0]) - 1, min(count, len(rows[0]))).round().astype(int)
     height, width = rows[0].shape[1] * scale, rows[0].shape[2] * scale
-    canvas = np.full((len(rows) * (height + GAP) - GAP, len(chosen) * (width + GAP) - GAP, 3), 255, dtype=np.uint8)
+    canvas = np.full((len(rows) * (height + gap) - gap, len(chosen) * (width + gap) - gap, 3), 255, dtype=np.uint8)
     for r, frames in enumerate(rows):
         for c, index in enumerate(chosen):
             tile = upright(frames[index]).repeat(scale, 0).repeat(scale, 1)
-            y, x = r * (height + GAP), c * (width + GAP)
+            y, x = r * (height + gap), c * (width + gap)
             canvas[y : y + height, x : x + width] = tile
     return canvas
 

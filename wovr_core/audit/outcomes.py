@@ -43,8 +43,12 @@ def imagined_success_step(rollout: Rollout) -> int | None:
 
     The loss mask is valid up to and including that step only to the chunk; p_success says it to the frame.
     """
-    threshold = float(rollout.info["success_threshold"])
-    above = np.flatnonzero(rollout.p_success[1:] >= threshold)
+    return first_success_step(rollout.p_success, float(rollout.info["success_threshold"]))
+
+
+def first_success_step(p_success: FloatArray, threshold: float) -> int | None:
+    """The same of (K*C+1,) probabilities alone, for lists that do not read whole rollouts."""
+    above = np.flatnonzero(p_success[1:] >= threshold)
     return int(above[0]) + 1 if len(above) else None
 
 

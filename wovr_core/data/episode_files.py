@@ -18,7 +18,7 @@ from safetensors.numpy import save
 
 from wovr_core.errors import CorruptFileError, UnknownNameError
 from wovr_core.files import fingerprint, sha256_file, write_bytes, write_json
-from wovr_core.types import ACTION_DIM, FPS, PICTURE_CONVENTION, Episode, Rollout, Start, TaskId
+from wovr_core.types import ACTION_DIM, FPS, PICTURE_CONVENTION, Episode, FloatArray, Rollout, Start, TaskId
 
 SCHEMA = 1
 SUFFIX = ".safetensors"
@@ -57,6 +57,24 @@ class EpisodeSummary:
     source: str
     length: int
     succeeded: bool
+    info: dict[str, str]
+
+
+@dataclass(frozen=True)
+class RolloutSummary:
+    """What lists need of a rollout, without its pictures."""
+
+    id: str
+    task: TaskId
+    start: Start
+    group_id: str
+    length: int
+    """Imagined actions, K*C."""
+    reward: float
+    imagined_success: bool
+    p_success: FloatArray
+    """(K*C+1,)"""
+    versions: dict[str, str]
     info: dict[str, str]
 
 
@@ -138,6 +156,31 @@ def read_rollout(path: Path) -> Rollout:
         info=meta["info"],
         sim_state=sim_states[0],
         **arrays,
+    )
+
+
+def read_rollout_summary(path: Path) -> RolloutSummary:
+    """Header and p_success only: about a fifth of a millisecond. A file that was cut short is noticed."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            meta = _parse_meta(path, file.metadata() or {}, "rollout")
+            p_success = file.get_tensor("p_success")
+    except (SafetensorError, OSError) as error:
+        raise CorruptFileError(
+            f"{path} cannot be read ({error}); delete it and run the stage that wrote it again"
+        ) from error
+    _expect(path, p_success.dtype == np.float32 and p_success.ndim == 1, "has no usable tensor 'p_success'")
+    return RolloutSummary(
+        id=meta["id"],
+        task=TaskId(meta["suite"], meta["task"], meta["instruction"]),
+        start=Start(**meta["start"]),
+        group_id=meta["group_id"],
+        length=len(p_success) - 1,
+        reward=meta["reward"],
+        imagined_success=meta["imagined_success"],
+        p_success=p_success,
+        versions=meta["versions"],
+        info=meta["info"],
     )
 
 

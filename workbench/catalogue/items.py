@@ -1,0 +1,150 @@
+"""What the catalogue knows of one rollout or episode without reading its pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+AUDITED, PRACTICE, REAL = "audited", "practice", "real"
+KINDS = {AUDITED: "imagined and audited", PRACTICE: "imagined in RL", REAL: "real episode"}
+
+VERDICTS = {
+    "false_success": "false success",
+    "missed_success": "missed success",
+    "true_success": "success, confirmed",
+    "true_failure": "failure, confirmed",
+    "not_audited": "not audited",
+}
+OUTCOMES = {
+    "imagined_success": "imagined success",
+    "imagined_failure": "imagined failure",
+    "succeeded": "really succeeded",
+    "failed": "really failed",
+    "unreadable": "unreadable",
+}
+DEPTHS = ((1, 16), (17, 32), (33, 64), (65, 128), (129, None))
+
+
+@dataclass(frozen=True)
+class Audit:
+    """One row of the audit."""
+
+    real_success: bool
+    divergence: tuple[float, ...]
+    """(N,), mean absolute pixel difference at each frame, of 255."""
+    threshold: float
+    """From which on a frame counts as divergent."""
+
+    @property
+    def peak(self) -> float:
+        return max(self.divergence, default=0.0)
+
+    @property
+    def first_divergent(self) -> int | None:
+        """The first frame at or above the threshold."""
+        return next((k for k, value in enumerate(self.divergence) if value >= self.threshold), None)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One rollout or episode. `id` is unique in the catalogue and is what links and messages carry."""
+
+    id: str
+    run: str
+    stage: str
+    name: str
+    """Its own id, as its file says."""
+    kind: str
+    path: Path
+    stamp: str
+    """Changes when the file does; names its pictures in caches."""
+    suite_task: str = ""
+    instruction: str = ""
+    length: int = 0
+    """Actions; there is one more frame."""
+    depth: int = 0
+    """Actions up to and including the first imagined success, or all."""
+    success: bool = False
+    """Imagined, or real of a real episode."""
+    policy: str = ""
+    world_model: str = ""
+    versions: tuple[tuple[str, str], ...] = ()
+    """(what, version) of everything that made it."""
+    start: str = ""
+    reason: str = ""
+    p_success: float | None = None
+    """The greatest of its frames."""
+    replay: Path | None = None
+    audit: Audit | None = None
+    broken: str | None = None
+    """Why it cannot be read."""
+
+    @property
+    def span_key(self) -> str:
+        """Under which the run's span log keeps its annotations. Rollout ids are unique in a run; episodes' are not."""
+        return f"{self.stage}/{self.name}" if self.kind == REAL else self.name
+
+    @property
+    def frames(self) -> int:
+        return self.length + 1
+
+    @property
+    def outcome(self) -> str:
+        """Key of OUTCOMES."""
+        if self.broken:
+            return "unreadable"
+        if self.kind == REAL:
+            return "succeeded" if self.success else "failed"
+        return "imagined_success" if self.success else "imagined_failure"
+
+    @property
+    def verdict(self) -> str:
+        """Key of VERDICTS."""
+        if self.audit is None:
+            return "not_audited"
+        agree = self.audit.real_success == self.success
+        if self.success:
+            return "true_success" if agree else "false_success"
+        return "true_failure" if agree else "missed_success"
+
+    @property
+    def depth_range(self) -> str:
+        """Which of DEPTHS it falls into, as text; empty of an item that cannot be read."""
+        for low, high in DEPTHS:
+            if low <= self.depth and (high is None or self.depth <= high):
+                return f"{low}-{high}" if high else f"{low}+"
+        return ""
+
+    def card(self, spans: int) -> dict[str, Any]:
+        """What the gallery shows of it: JSON types only, texts that the page sets as text."""
+        return {
+            "id": self.id,
+            "run": self.run,
+            "stage": self.stage,
+            "name": self.name,
+            "kind": self.kind,
+            "kind_title": KINDS[self.kind],
+            "task": self.suite_task,
+            "instruction": self.instruction,
+            "outcome": self.outcome,
+            "outcome_title": OUTCOMES[self.outcome],
+            "verdict": self.verdict,
+            "verdict_title": VERDICTS[self.verdict],
+            "depth": self.depth,
+            "length": self.length,
+            "p_success": self.p_success,
+            "peak": round(self.audit.peak, 1) if self.audit else None,
+            "divergence": _thinned(self.audit.divergence) if self.audit else None,
+            "first_divergent": self.audit.first_divergent if self.audit else None,
+            "picture": None if self.broken else self.stamp,
+            "rows": 2 if self.replay else 1,
+            "broken": self.broken,
+            "spans": spans,
+        }
+
+
+def _thinned(values: tuple[float, ...], most: int = 48) -> list[float]:
+    """At most `most` of them, for a spark line; each is the greatest of its stretch, so that no peak is lost."""
+    step = -(-len(values) // most)
+    return [round(max(values[i : i + step]), 1) for i in range(0, len(values), step)]

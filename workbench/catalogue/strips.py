@@ -1,0 +1,89 @@
+"""Film strips of catalogue items: made when first asked for, kept under WOVR_HOME/cache."""
+
+from __future__ import annotations
+
+import io
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from workbench.catalogue.items import REAL, Item
+from workbench.film_strips import GAP, film_strip
+from wovr_core.data.episode_files import read_episode, read_rollout
+from wovr_core.errors import CorruptFileError, WovrError
+from wovr_core.files import wovr_home, write_bytes
+
+MIME = "image/webp"
+
+
+@dataclass(frozen=True)
+class StripConfig:
+    """How a strip looks. Change `version` with the look: it is part of the cached file's name."""
+
+    count: int = 10
+    tile: int = 64
+    """Height of a frame in pixels; larger frames are made smaller by a whole factor."""
+    quality: int = 82
+    version: int = 2
+
+
+class Strips:
+    """The strips' cache. Safe for several threads; at most two strips are made at one time."""
+
+    def __init__(self, folder: Path | None = None, config: StripConfig | None = None) -> None:
+        self._folder = folder
+        self._config = config or StripConfig()
+        self._making = threading.Semaphore(2)
+
+    def get(self, item: Item) -> bytes:
+        """A WebP picture, real over imagined where both are there. Raises CorruptFileError."""
+        path = self._path(item)
+        try:
+            return path.read_bytes()
+        except OSError:
+            pass
+        with self._making:
+            data = render(item, self._config)
+        try:
+            write_bytes(path, data)
+        except (WovrError, OSError):
+            return data  # a full or read-only disk must not hide the picture
+        return data
+
+    def _path(self, item: Item) -> Path:
+        # The stamp is a digest that we made ourselves, never a browser's word.
+        rows = 2 if item.replay else 1
+        folder = self._folder or wovr_home() / "cache" / "strips"
+        return folder / item.stamp[:2] / f"{item.stamp}-{rows}-v{self._config.version}.webp"
+
+
+def render(item: Item, config: StripConfig) -> bytes:
+    """The strip as WebP. Raises CorruptFileError."""
+    from PIL import Image
+
+    if item.broken:
+        raise CorruptFileError(item.broken)
+    if item.kind == REAL:
+        rows = [read_episode(item.path).frames]
+    else:
+        rows = [read_rollout(item.path).frames]
+        if item.replay is not None:
+            rows.insert(0, read_episode(item.replay).frames)
+    shrink = max(1, rows[0].shape[1] // config.tile)
+    grow = max(1, config.tile // rows[0].shape[1])
+    try:
+        picture = film_strip([row[:, ::shrink, ::shrink] for row in rows], config.count, grow, gap=GAP)
+    except ValueError as error:
+        raise CorruptFileError(f"{item.path.name}: {error}") from error
+    # What stands between the frames is transparent, so that the strip suits a light and a dark page.
+    alpha = np.full((*picture.shape[:2], 1), 255, dtype=np.uint8)
+    height, width = (-(-side // shrink) * grow + GAP for side in rows[0].shape[1:3])
+    for offset in range(1, GAP + 1):
+        alpha[height - offset :: height] = 0
+        alpha[:, width - offset :: width] = 0
+    buffer = io.BytesIO()
+    layers = np.concatenate([picture, alpha], axis=-1)
+    Image.fromarray(layers, "RGBA").save(buffer, format="WEBP", quality=config.quality, method=2)
+    return buffer.getvalue()
