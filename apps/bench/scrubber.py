@@ -129,7 +129,7 @@ def _codecs(size: int, frames: int = 24) -> list[Row]:
     real = _libero_frames(size, frames)
     rows = []
     raw = real[0].nbytes / 1024
-    for codec, quality in (("webp", 80), ("webp-lossless", 20), ("jpeg", 85)):
+    for codec, quality in (("webp", 90), ("webp-lossless", 20), ("jpeg", 85)):
         begin = time.perf_counter()
         packed = pack(real, cast(Codec, codec), quality)
         spent = (time.perf_counter() - begin) / frames * 1000

@@ -28,7 +28,7 @@ from workbench.scrubber.payload import PayloadConfig, from_episode, from_rollout
 from workbench.scrubber.sample import numbered_rollout
 from workbench.scrubber.span_log import SpanLog
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(240), pytest.mark.xdist_group("scrubber_gradio")]
 needs_chromium = pytest.mark.skipif(chromium_path() is None, reason="no Chromium; apt-get install chromium")
 NAMES = ("numbered", "other", "episode", "large")
 
@@ -209,6 +209,7 @@ def test_themes_and_narrow_pages(world: SimpleNamespace) -> None:
         driver = checks.Driver(page, list)
         driver.ready()
         backgrounds.add(page.locator(".scrubber-root").evaluate("(root) => getComputedStyle(root).backgroundColor"))
+        driver.press("6")  # the longest label
         box = page.locator(".scrubber-root").bounding_box()
         assert box["y"] + box["height"] <= 720, "the whole tool stands in a 1280x720 window"
         assert page.evaluate("document.documentElement.scrollWidth") <= 1280

@@ -21,9 +21,9 @@ from wovr_core.types import Frames
 Codec = Literal["auto", "webp", "webp-lossless", "jpeg"]
 
 _MIME: dict[str, str] = {"webp": "image/webp", "webp-lossless": "image/webp", "jpeg": "image/jpeg"}
-_DEFAULT_QUALITY: dict[str, int] = {"webp": 80, "webp-lossless": 20, "jpeg": 85}
+_DEFAULT_QUALITY: dict[str, int] = {"webp": 90, "webp-lossless": 20, "jpeg": 85}
 _WEBP_METHOD = 0  # the fastest search: up to a quarter more bytes than the default, in a third to a tenth of its time
-_LOSSLESS_UP_TO = 128  # pixels; small frames are enlarged so much that a codec's faults would look like the model's
+_LOSSLESS_UP_TO = 96  # pixels; small frames are enlarged so much that a codec's faults would look like the model's
 
 
 class FramePackError(WovrError):
@@ -64,9 +64,9 @@ class FramePack:
 def pack(frames: Frames, codec: Codec = "auto", quality: int | None = None) -> FramePack:
     """Encodes frames (N, H, W, 3) u8 one by one.
 
-    "auto" is "webp-lossless" for sides up to 128 pixels and "webp" above.
+    "auto" is "webp-lossless" for sides up to 96 pixels and "webp" above.
 
-    `quality` is 0-100: of the picture for "webp" (80) and "jpeg" (85), of the effort for "webp-lossless" (20).
+    `quality` is 0-100: of the picture for "webp" (90) and "jpeg" (85), of the effort for "webp-lossless" (20).
 
     Raises:
         FramePackError: wrong shape or dtype, no frames, unknown codec, quality out of range.

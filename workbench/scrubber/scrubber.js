@@ -44,19 +44,21 @@ const STYLE = `
 .pane { flex: 0 0 auto; min-width: 0; }
 .pane .cap { display: flex; gap: 6px; align-items: center; font-size: 12px; color: var(--muted); height: 20px; white-space: nowrap; overflow: hidden; }
 .pane .cap b { color: var(--text); font-weight: 600; } .pane .cap i { width: 9px; height: 9px; border-radius: 2px; flex: none; }
-.pane .cap .n { margin-left: auto; } .pane .ramp { width: 60px; height: 7px; border-radius: 2px; flex: none; }
+.pane .cap .n { margin-left: auto; } .pane .ramp { height: 7px; border-radius: 2px; flex: 0 1 60px; min-width: 16px; }
 .pane .box { position: relative; background: var(--void); border-radius: 4px; overflow: hidden; border: 1px solid var(--line); }
 .pane canvas { display: block; width: 100%; height: 100%; image-rendering: auto; }
 .scrubber-root.pixels .pane canvas { image-rendering: pixelated; }
 .pane .veil { position: absolute; inset: 0; display: none; align-items: center; justify-content: center; text-align: center;
   color: var(--muted); font-size: 12px; padding: 8px; background: var(--void); }
 .pane .veil.on { display: flex; }
-.bar { display: flex; gap: 4px 10px; align-items: center; padding: 4px 12px; flex-wrap: wrap; min-height: 36px; }
+.bar { display: flex; gap: 4px 10px; align-items: center; padding: 4px 12px; min-height: 36px; }
+.slim .bar { flex-wrap: wrap; }
 .group { display: flex; align-items: center; gap: 2px; }
-.group > .k { color: var(--muted); font-size: 12px; margin-right: 2px; } .group > .v { min-width: 34px; text-align: center; }
+.k { color: var(--muted); font-size: 12px; margin-right: 2px; } .group > .v { min-width: 34px; text-align: center; }
 .clock { font-size: 17px; font-weight: 650; color: var(--head); white-space: nowrap; flex: none; }
 .clock small { font-size: 12px; color: var(--muted); font-weight: 400; }
-.spacer { flex: 1; }
+.next { flex: 1 1 60px; min-width: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.next .chip { margin: 0 5px 0 2px; }
 button { font: inherit; color: var(--text); background: transparent; border: 1px solid transparent; border-radius: 5px;
   min-width: 26px; height: 26px; padding: 0 5px; cursor: pointer; display: inline-flex; align-items: center; justify-content: center; gap: 5px; }
 button:hover:not(:disabled) { background: var(--accent-soft); } button:disabled { opacity: .38; cursor: default; }
@@ -91,7 +93,7 @@ textarea { resize: vertical; min-height: 46px; max-height: 160px; }
 .sheet.on { display: block; } .sheet h2 { font-size: 15px; margin-bottom: 10px; display: flex; justify-content: space-between; }
 .sheet .cols { columns: 3 260px; column-gap: 32px; } .sheet .item { display: flex; gap: 10px; justify-content: space-between; padding: 3px 0; break-inside: avoid; }
 .sheet .item span:last-child { text-align: right; } .sheet h4 { font-size: 12px; color: var(--muted); margin: 8px 0 2px; break-after: avoid; }
-.toast { position: absolute; left: 50%; bottom: 14px; transform: translateX(-50%); background: var(--text); color: var(--bg);
+.toast { position: absolute; left: 50%; top: 5px; transform: translateX(-50%); background: var(--text); color: var(--bg);
   padding: 5px 12px; border-radius: 6px; opacity: 0; transition: opacity .15s; pointer-events: none; z-index: 4; max-width: 90%; }
 .toast.on { opacity: 1; } .toast.bad { background: var(--bad); color: var(--panel); }
 .blank { grid-column: 1 / -1; padding: 40px 24px; text-align: center; color: var(--muted); }
@@ -803,7 +805,7 @@ class Scrubber {
     ui.undo = this.button("undo", "undo (Ctrl+Z)", () => this.undo());
     ui.redo = this.button("redo", "redo (Ctrl+Shift+Z)", () => this.redo());
     ui.branch = this.button("branch", "branch here (B): change the next actions and imagine on", () => this.branch());
-    ui.next = h("span", { class: "group" });
+    ui.next = h("span", { class: "next", title: "label of the next span (1-9, 0)" });
     const bar = h("div", { class: "bar", role: "toolbar", "aria-label": "playback" },
       ui.clock,
       h("span", { class: "group" },
@@ -811,7 +813,7 @@ class Scrubber {
         this.button("back", "one frame back (Left)", () => this.step(-1)), ui.play, this.button("forward", "one frame on (Right)", () => this.step(1)),
         this.button("chunkForward", "next chunk (Shift+Right)", () => this.chunk(1)), this.button("last", "last frame (End)", () => this.seek(Infinity))),
       h("span", { class: "group" }, h("span", { class: "k", text: "speed" }), this.button("−", "slower ([)", () => this.faster(-1)), ui.speed, this.button("+", "faster (])", () => this.faster(1))),
-      ui.trimGroup, ui.next, h("span", { class: "spacer" }),
+      ui.trimGroup, ui.next,
       h("span", { class: "group" }, ui.undo, ui.redo, ui.branch, this.button("link", "copy a link to this frame (L)", () => this.copyLink())));
 
     ui.canvas = h("canvas", { class: "timeline", role: "slider", tabindex: "0", "aria-label": "frame", "aria-orientation": "horizontal" });
@@ -973,6 +975,7 @@ class Scrubber {
     if (!width) return;
     this.root.classList.toggle("narrow", width < 860);
     const main = this.ui.canvas.parentElement.clientWidth;
+    this.root.classList.toggle("slim", main < 760);
     const n = Math.max(1, this.paneUi.length);
     this.timeline.layout(this.meta, this.spans(), main);
     // Panes as tall as lets the whole tool stand in the window, with a little of the host's page above it.
@@ -1431,7 +1434,7 @@ class Scrubber {
       this.shownLabel = this.label;
       const chip = h("span", { class: "chip" });
       chip.style.background = LABEL_COLOURS[this.slotOf(this.label)] ?? LABEL_COLOURS.at(-1);
-      ui.next.replaceChildren(h("span", { class: "k", text: "next" }), chip, h("span", { text: ` ${this.titleOf(this.label)}` }));
+      ui.next.replaceChildren(h("span", { class: "k", text: "next" }), chip, this.titleOf(this.label));
     }
     timeline.paint({ frame: this.frame, hover: this.hover, trim: this.trim, spans: this.spans(), selected: this.selected, pendingIn: this.pendingIn, slot: (key) => this.slotOf(key), title: (key) => this.titleOf(key) });
   }

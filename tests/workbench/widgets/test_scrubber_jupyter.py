@@ -28,6 +28,7 @@ from workbench.scrubber.span_log import SpanLog
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.timeout(300),
+    pytest.mark.xdist_group("scrubber_jupyter"),
     pytest.mark.skipif(chromium_path() is None, reason="no Chromium; apt-get install chromium"),
 ]
 
