@@ -59,10 +59,10 @@ def demo() -> Recipe:
     """The whole loop on one LIBERO-Object task within 12 minutes on 2 cores."""
     return Recipe(
         name="demo",
-        tasks=(4,),
+        tasks=(0,),
         env=LiberoConfig(suite="libero_object", size=64, view="workspace"),
         collect=CollectConfig(clean=36, faulty=12),
-        sft=PolicySFTConfig(demonstrations=36, steps=1200, batch=48),
+        sft=PolicySFTConfig(demonstrations=15, steps=700, batch=48, ema_decay=0.99),
         collect_base=CollectPolicyConfig(episodes=12, max_steps=160),
         world_model=WorldModelTrainingConfig(
             autoencoder=AutoencoderTraining(steps=600),

@@ -78,6 +78,8 @@ class LiberoEnv:
         self._renderer = gl.OffscreenRenderer(self.model, config.camera, config.size)
         libero_render.apply_quality(self._renderer.scn, config.profile)
         self._renderer.option.geomgroup[0] = 0  # collision shapes
+        # robosuite hides the gripper's markers in its reset only; a restored env may never see one.
+        self._domain.visualize({name: False for name in self._domain._visualizations})
         self._layout = libero_state.StateLayout.of(str(self._task), self._domain)
         self._scene = SceneIndex(self._domain)
         self._arm = ArmControl(self._domain)

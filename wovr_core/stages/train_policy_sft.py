@@ -19,6 +19,7 @@ from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
 from wovr_core.stages.training import Stateful, Training, set_learning_rate, warmup_cosine
 from wovr_core.types import Episode
 from wovr_core.world_model.ema import Ema
+from wovr_core.world_model.precision import bf16_pays
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,9 @@ class PolicySFTConfig:
     batch: int = 48
     learning_rate: float = 1e-3
     weight_decay: float = 1e-3
-    ema_decay: float = 0.998
-    autocast: bool = False
-    """Compute in bfloat16 where the CPU multiplies it; small convolutions gain little from it."""
+    ema_decay: float = 0.995
+    autocast: bool = True
+    """Compute in bfloat16 where the processor multiplies it in hardware; elsewhere float32."""
 
 
 @dataclass(frozen=True)
@@ -63,15 +64,16 @@ def run(
     policy = build(config.policy, seed=derive_seed(inputs.seed, "policy_weights"))
     policy.action_bins.fit(dataset.actions)
     ema = Ema(policy, config.ema_decay)
-    optimizer = torch.optim.AdamW(policy.parameters(), lr=0.0, weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=0.0, weight_decay=config.weight_decay, fused=True)
 
+    autocast = config.autocast and bf16_pays()
     modules: dict[str, Stateful] = {"policy": policy, "ema": ema}
     with Training(folder, steps=config.steps, modules=modules, optimizer=optimizer) as training:
         for step in training:
             generator = torch_generator(inputs.seed, "sft", step)
             set_learning_rate(optimizer, config.learning_rate * warmup_cosine(step, config.steps))
             batch = dataset.sample(config.batch, generator)
-            loss, metrics = sft_loss(policy, batch, generator, config.loss, autocast=config.autocast)
+            loss, metrics = sft_loss(policy, batch, generator, config.loss, autocast=autocast)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)

@@ -171,6 +171,16 @@ def test_two_environments_do_not_mix_their_pictures(env: LiberoEnv, goal_env: Li
         assert np.array_equal(goal_env.frame(), theirs)
 
 
+def test_an_env_that_was_never_reset_restores_the_recorded_frame(env: LiberoEnv) -> None:
+    """robosuite shows markers at the gripper until its first reset."""
+    recorded = env.reset(5)
+    fresh = LiberoEnv(env.config, env.task.task)
+    try:
+        np.testing.assert_array_equal(fresh.restore(env.sim_state()), recorded)
+    finally:
+        fresh.close()
+
+
 def test_step_is_advance_and_frame(env: LiberoEnv) -> None:
     env.reset(5)
     state = env.sim_state()
