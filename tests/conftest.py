@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
+from wovr_core.audit.outcomes import audit_rollout
+from wovr_core.data.episode_files import write_episode, write_rollout
+from wovr_core.files import write_json
 from wovr_core.types import NULL_ACTION, Episode, Rollout, Start, TaskId
 
 TASK = TaskId("libero_object", 0, "pick up the alphabet soup and place it in the basket")
@@ -102,3 +109,53 @@ def wovr_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         del os.environ["WOVR_HOME"]
     else:
         os.environ["WOVR_HOME"] = before
+
+
+@pytest.fixture(scope="session")
+def smoke_run(wovr_home: Path) -> Path:
+    """A finished run of the smoke recipe on real LIBERO: the first worker that wants it makes it, the others wait."""
+    run = wovr_home / "runs" / "finished"
+    with FileLock(wovr_home / "smoke_run.lock", timeout=900):
+        if not (run / "report.html").exists():  # written last
+            command = [sys.executable, "-m", "apps.cli", "run", "pipeline", "--recipe", "smoke", "--run", run.name]
+            process = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=600, check=False)
+            assert process.returncode == 0, process.stderr
+    return run
+
+
+@pytest.fixture
+def make_run(make_rollout: Callable[..., Rollout], make_episode: Callable[..., Episode]) -> Callable[..., Path]:
+    """A run folder as the pipeline leaves it, of made-up rollouts: one of each audit verdict, four chunks long.
+
+    r-false and r-true imagine a success at action 12, r-true and r-missed have a real one at action 14; r-false
+    differs from reality by 40 grey levels from frame 20 on, the others not at all. Two RL rollouts, two real episodes.
+    """
+
+    def make(below: Path, name: str = "demo", recipe: str = "demo") -> Path:
+        run = below / name
+        verdicts = {"r-true": (12, 14), "r-false": (12, None), "r-missed": (None, 14), "r-failed": (None, None)}
+        audited = []
+        for rollout_id, (imagined, real) in verdicts.items():
+            rollout = make_rollout(rollout_id, success_at=imagined, size=16)
+            frames = rollout.frames // 2
+            shown = frames.copy()
+            if rollout_id == "r-false":
+                shown[20:] += 40
+            rollout = replace(rollout, frames=shown, versions={"policy": "p1", "world_model": "w1", "reward": "c1"})
+            episode = make_episode(rollout_id, length=32, success_at=real, size=16)
+            episode = replace(episode, frames=frames, actions=rollout.actions, clean_actions=None, source="replay")
+            write_rollout(run / "imagine" / "rollouts", rollout)
+            write_episode(run / "audit" / "episodes", episode)
+            audited.append(audit_rollout(rollout, episode))
+        for i in range(2):
+            write_rollout(run / "rl" / "rollouts", make_rollout(f"rl-{i}", chunks=2, success_at=6 if i else None))
+            write_episode(run / "collect" / "episodes", make_episode(f"e{i}", success_at=30 if i else None))
+        rows = [{**asdict(a), "task": str(a.task), "divergence": [float(d) for d in a.divergence]} for a in audited]
+        write_json(run / "audit" / "rows.json", rows)
+        for stage in ("collect", "rl", "imagine", "audit"):
+            write_json(run / stage / "outputs.json", {"outputs": {}, "seconds": 1.0})
+        config = {"name": recipe, "keyframes": {"divergence_threshold": 12.0}}
+        write_json(run / "run.json", {"schema": 1, "recipe": recipe, "config": config, "wovr": "0", "machine": {}})
+        return run
+
+    return make

@@ -31,10 +31,9 @@ def pipeline(home: Path, name: str, until: str = "pipeline") -> None:
 
 
 @pytest.fixture(scope="module")
-def finished(wovr_home) -> Path:
+def finished(smoke_run) -> Path:
     """A finished run of the smoke recipe."""
-    pipeline(wovr_home, "finished")
-    return wovr_home / "runs" / "finished"
+    return smoke_run
 
 
 def outputs(run: Path, stage: str) -> dict:

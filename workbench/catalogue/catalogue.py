@@ -66,8 +66,7 @@ class Catalogue:
     def find(self, item_id: str) -> Item | None:
         """The item of this id, or None."""
         with self._guard:
-            if item_id not in self._items:
-                self._look()
+            self._look()
             return self._items.get(item_id)
 
     def pictured(self, stamp: str) -> Item | None:

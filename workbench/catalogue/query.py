@@ -90,7 +90,7 @@ def parse_query(value: object) -> Query:
         value = {}
     if not isinstance(value, Mapping):
         raise QueryError("a query must be an object")
-    filters = value.get("filters") or {}
+    filters = value.get("filters", {})
     if not isinstance(filters, Mapping) or not set(filters) <= _KEYS:
         raise QueryError(f"filters must be an object over {', '.join(sorted(_KEYS))}")
     wanted = {}
