@@ -17,11 +17,13 @@ from urllib.parse import urlencode
 
 from apps.guard import Guard, check_host, check_share
 from workbench.catalogue.catalogue import Catalogue, CatalogueConfig, newest
-from wovr_core.errors import WovrError
+from wovr_core.errors import MissingDependencyError, WovrError
 from wovr_core.files import wovr_home
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+    from workbench.catalogue.strips import Strips
 
 log = logging.getLogger("wovr.app")
 
@@ -42,15 +44,17 @@ class AppConfig:
     """Open the newest demo run."""
 
 
-def create_app(catalogue: Catalogue) -> FastAPI:
-    """The app over a catalogue, with everything but a port."""
-    import gradio as gr
-    from fastapi import FastAPI
-
+def create_app(catalogue: Catalogue, strips: Strips | None = None) -> FastAPI:
+    """The app over a catalogue, with everything but a port. Raises MissingDependencyError without Gradio."""
+    try:
+        import gradio as gr
+        from fastapi import FastAPI
+    except ImportError as error:
+        raise MissingDependencyError("the app needs Gradio: pip install 'wovr-workbench[app]'") from error
     from apps.pages import inspect
 
     server = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    page = inspect.build(catalogue)
+    page = inspect.build(catalogue, strips)
     server.include_router(page.router)
     page.blocks.vibe_mode = False  # GRADIO_VIBE_MODE would let a page rewrite the program
     gr.mount_gradio_app(
@@ -67,6 +71,7 @@ def create_app(catalogue: Catalogue) -> FastAPI:
         enable_monitoring=False,
         mcp_server=False,
         pwa=False,
+        app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
         theme=_theme(),
         head=page.head,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
@@ -88,7 +89,7 @@ class Guard:
 def _refusal(method: str, path: str, headers: Mapping[str, str]) -> str | None:
     if not is_loopback_name(headers.get("host", "")):
         return "this app answers to 127.0.0.1 and localhost only"
-    if path.startswith(_CLOSED):
+    if re.sub("/+", "/", path).lower().startswith(_CLOSED):
         return "this app does not offer that"
     if method in ("GET", "HEAD", "OPTIONS"):
         return None

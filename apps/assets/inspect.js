@@ -280,7 +280,8 @@ class Page {
   }
 
   leave() {
-    if (history.state?.wovr === "item") history.back(); else { history.replaceState(null, "", address(this.query)); this.toGallery(); }
+    if (this.evidence?.missing) location.assign(address(this.query));  // the scrubber still waits for the dead link
+    else if (history.state?.wovr === "item") history.back(); else { history.replaceState(null, "", address(this.query)); this.toGallery(); }
   }
 
   toGallery() {

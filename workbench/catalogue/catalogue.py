@@ -27,7 +27,7 @@ class CatalogueConfig:
     """A folder of run folders; None: $WOVR_HOME/runs."""
     paths: tuple[Path, ...] = ()
     """Further run folders, or folders of run folders."""
-    seconds: float = 2.0
+    seconds: float = 4.0
     """A look at the disk lasts so long."""
 
 
