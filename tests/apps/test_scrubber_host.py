@@ -233,6 +233,19 @@ def test_removal_lets_everything_go(world: SimpleNamespace) -> None:
 
 
 @needs_chromium
+def test_frames_are_exact_without_image_decoder(world: SimpleNamespace) -> None:
+    """As on a plain http address of another machine, where browsers hide ImageDecoder."""
+    page = world.browser.new_page()
+    page.add_init_script("delete window.ImageDecoder")
+    page.goto(world.url)
+    driver = checks.Driver(page, list)
+    driver.ready()
+    assert driver.run("return [...s.frames.panes[0].bitmaps.values()][0] instanceof ImageBitmap")
+    checks.frames_are_exact(driver)
+    page.close()
+
+
+@needs_chromium
 def test_lost_frames_say_so(world: SimpleNamespace) -> None:
     page = world.browser.new_page()
     page.route(f"**{PREFIX}/packs/*", lambda route: route.fulfill(status=404, body="gone"))
