@@ -5,17 +5,26 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
-from wovr_core.types import Frames
+from wovr_core.types import Episode, Frames, Rollout
 
 GAP = 2
+
+Shown = TypeVar("Shown", Rollout, Episode)
 
 
 def upright(frames: Frames) -> Frames:
     """As a person sees it: our storage convention turns pictures by 180 degrees and swaps left and right."""
     return frames[..., ::-1, :]
+
+
+def as_seen(record: Shown) -> Shown:
+    """A rollout or an episode with its frames upright."""
+    return replace(record, frames=upright(record.frames))
 
 
 def film_strip(rows: Sequence[Frames], count: int = 10, scale: int = 2, gap: int = GAP) -> Frames:

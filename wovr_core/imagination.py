@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 
+from wovr_core.errors import WovrError
 from wovr_core.policy.base import Policy
 from wovr_core.rl.advantages import discounted_return
 from wovr_core.rl.loss_mask import valid_steps
 from wovr_core.seeding import derive_seed, torch_generator
-from wovr_core.types import Keyframe, Rollout, RolloutGroup
+from wovr_core.types import CHUNK, FloatArray, Frames, Keyframe, Rollout, RolloutGroup
 from wovr_core.world_model.env import WorldModelEnv
 
 
@@ -86,3 +88,30 @@ def imagine_groups(
         )
         groups.append(RolloutGroup(group_id, rollouts))
     return groups
+
+
+@torch.no_grad()
+def imagine_actions(
+    env: WorldModelEnv, keyframe: Keyframe, actions: FloatArray, sampler_seed: int
+) -> tuple[Frames, FloatArray]:
+    """What is imagined under given actions: with a rollout's own actions and seed, that rollout again.
+
+    Args:
+        actions: (K*C, A), raw environment actions.
+        sampler_seed: of the world model's noise.
+
+    Returns:
+        Frames (K*C+1, H, W, 3), the first of them the keyframe's newest, and p_success (K*C+1,).
+
+    Raises:
+        WovrError: actions that are no whole number of chunks, more of them than the environment imagines, or not finite.
+    """
+    if actions.ndim != 2 or not len(actions) or len(actions) % CHUNK:
+        raise WovrError(f"actions must be (K*{CHUNK}, A) with K >= 1, got {actions.shape}")
+    start = env.reset([keyframe], [sampler_seed])
+    frames, p_success = [start.frames], [start.p_success]
+    for chunk in torch.from_numpy(np.ascontiguousarray(actions, dtype=np.float32)).split(CHUNK):
+        imagined = env.step(chunk[None])
+        frames.append(imagined.frames[0])
+        p_success.append(imagined.p_success[0])
+    return torch.cat(frames).numpy(), torch.cat(p_success).float().numpy()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from workbench.catalogue.catalogue import Catalogue
 from workbench.catalogue.items import KINDS, OUTCOMES, REAL, VERDICTS, Item
-from workbench.film_strips import upright
+from workbench.film_strips import as_seen
 from workbench.scrubber.desk import SpanDesk
 from workbench.scrubber.history import Event
 from workbench.scrubber.payload import Payload, from_episode, from_rollout
@@ -51,15 +51,10 @@ def payload_of(item: Item) -> Payload:
     if item.broken:
         raise CorruptFileError(item.broken)
     if item.kind == REAL:
-        episode = read_episode(item.path)
-        payload = from_episode(replace(episode, frames=upright(episode.frames)), chunk=CHUNK)
+        payload = from_episode(as_seen(read_episode(item.path)), chunk=CHUNK)
     else:
-        rollout = read_rollout(item.path)
-        real = None
-        if item.replay is not None:
-            real = read_episode(item.replay)
-            real = replace(real, frames=upright(real.frames))
-        payload = from_rollout(replace(rollout, frames=upright(rollout.frames)), real)
+        real = as_seen(read_episode(item.replay)) if item.replay is not None else None
+        payload = from_rollout(as_seen(read_rollout(item.path)), real)
     return payload.with_meta(id=item.id, title=item.name, subtitle="")
 
 
