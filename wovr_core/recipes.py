@@ -57,6 +57,10 @@ class Recipe:
 
 def demo() -> Recipe:
     """The whole loop on one LIBERO-Object task within 12 minutes on 2 cores."""
+    # Few tokens, and the network says what changes: minutes of training suffice for the arm to follow its actions.
+    quick = WorldModelConfig(
+        codec=AutoencoderConfig(latent_channels=16), patch=2, prediction="change", change_weight=4.0, time_mean=2.0
+    )
     return Recipe(
         name="demo",
         tasks=(0,),
@@ -65,17 +69,24 @@ def demo() -> Recipe:
         sft=PolicySFTConfig(demonstrations=15, steps=700, batch=48, ema_decay=0.99),
         collect_base=CollectPolicyConfig(episodes=12, max_steps=160),
         world_model=WorldModelTrainingConfig(
-            autoencoder=AutoencoderTraining(steps=600),
-            transformer=TransformerTraining(steps=260),
+            model=quick,
+            autoencoder=AutoencoderTraining(steps=1000),
+            transformer=TransformerTraining(steps=500, batch=16, learning_rate=1e-3, ema_decay=0.99),
+            held_out=6,
+            horizons=(8, 32, 64, 96),
+            solver_steps=1,
+        ),
+        reward=RewardTrainingConfig(steps=160, batch=48, learning_rate=2e-3, held_out=16),
+        keyframes=KeyframeConfig(count=40, initial_share=0.15),
+        rl=PolicyRLConfig(updates=6, groups=4, group_size=8, chunks=9),
+        collect_evolved=CollectPolicyConfig(episodes=10, max_steps=160),
+        refine=RefineConfig(
+            transformer=TransformerTraining(steps=100, batch=16, learning_rate=3e-4, ema_decay=0.95),
+            reward_steps=60,
             held_out=4,
         ),
-        reward=RewardTrainingConfig(steps=200, held_out=12),
-        keyframes=KeyframeConfig(count=32),
-        rl=PolicyRLConfig(updates=3, groups=4, group_size=8, chunks=6),
-        collect_evolved=CollectPolicyConfig(episodes=8, max_steps=160),
-        refine=RefineConfig(transformer=TransformerTraining(steps=60, learning_rate=2e-4), reward_steps=60, held_out=3),
-        imagine=ImagineConfig(starts=8, group_size=4, chunks=8, solver_steps=1),
-        evaluate=EvaluateConfig(trials=10, max_steps=160),
+        imagine=ImagineConfig(starts=10, group_size=4, chunks=9, solver_steps=1),
+        evaluate=EvaluateConfig(trials=20, temperature=1.0, max_steps=160),
     )
 
 

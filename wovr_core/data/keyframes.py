@@ -29,8 +29,8 @@ class KeyframeConfig:
     lead_min: int = 4
     lead_max: int = 20
     """Actions before the decisive moment at which to start, drawn uniformly."""
-    divergence_threshold: float = 12.0
-    """Mean absolute pixel difference over the moving region [0, 255] that counts as divergence."""
+    divergence_threshold: float = 10.0
+    """Mean absolute pixel difference of imagined and real frame, of 255, that counts as divergence."""
 
 
 def critical_moments(episode: Episode, divergence: FloatArray | None, threshold: float) -> dict[str, list[int]]:

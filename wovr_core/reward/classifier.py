@@ -31,7 +31,6 @@ class RewardConfig:
     """Channels of the first stage; doubled at each of two halvings."""
     embedding_dim: int = 384
     """Of the instruction embeddings."""
-    dropout: float = 0.1
     brightness: float = 0.15
     """Largest shift of all pixels, and relative change of contrast."""
     noise: float = 0.04
@@ -92,9 +91,7 @@ class RewardClassifier(nn.Module):
         self.stages = nn.ModuleList(
             [_Stage(w, w, 1, e), _Stage(w, 2 * w, 2, e), _Stage(2 * w, 2 * w, 1, e), _Stage(2 * w, 4 * w, 2, e)]
         )
-        self.head = nn.Sequential(
-            nn.Dropout(config.dropout), nn.Linear(8 * w + e, 2 * w), nn.SiLU(), nn.Linear(2 * w, 1)
-        )
+        self.head = nn.Sequential(nn.Linear(8 * w + e, 2 * w), nn.SiLU(), nn.Linear(2 * w, 1))
         self.register_buffer("temperature", torch.ones(()))
         self.register_buffer("bias", torch.zeros(()))
         self.temperature: torch.Tensor

@@ -103,7 +103,7 @@ def fit(
     texts = sorted(set(samples.instructions))
     embeddings = embed_tensor(texts)
     text_of = torch.tensor([texts.index(t) for t in samples.instructions])
-    optimizer = torch.optim.AdamW(classifier.parameters(), lr=0.0, weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(classifier.parameters(), lr=0.0, weight_decay=config.weight_decay, fused=True)
     classifier.train()
     with Training(folder, steps=config.steps, modules={"reward": classifier}, optimizer=optimizer) as training:
         for step in training:

@@ -27,8 +27,9 @@ from wovr_core.world_model.windows import LatentWindows
 @dataclass(frozen=True)
 class AutoencoderTraining:
     steps: int = 1500
-    batch: int = 48
-    learning_rate: float = 1e-3
+    batch: int = 16
+    """Many small steps pay more than few large ones."""
+    learning_rate: float = 2e-3
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def fit_autoencoder(
     moving = torch.from_numpy(np.concatenate([moving_region(e.frames) for e in episodes]))
     codec.fit_mean(frames[::7])
     codec.train()
-    optimizer = torch.optim.AdamW(codec.parameters(), lr=0.0, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(codec.parameters(), lr=0.0, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
     with Training(
         folder, steps=config.steps, modules={"codec": codec}, optimizer=optimizer, name="autoencoder"
     ) as training:
@@ -123,6 +124,7 @@ def fit_autoencoder(
             optimizer.step()
             training.log(metrics)
     codec.eval().requires_grad_(False)
+    codec.fit_latents(frames[::7])
 
 
 def fit_transformer(
@@ -131,7 +133,9 @@ def fit_transformer(
     """Train the transformer on cached latents; the model ends with the averaged weights."""
     transformer = model.transformer.train()
     ema = Ema(transformer, config.ema_decay)
-    optimizer = torch.optim.AdamW(transformer.parameters(), lr=0.0, weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(
+        transformer.parameters(), lr=0.0, betas=(0.9, 0.98), weight_decay=config.weight_decay, fused=True
+    )
     modules: dict[str, Stateful] = {"transformer": transformer, "ema": ema}
     with Training(folder, steps=config.steps, modules=modules, optimizer=optimizer, name="transformer") as training:
         for step in training:
