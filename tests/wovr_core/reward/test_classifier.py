@@ -9,7 +9,7 @@ from wovr_core.reward import classifier as rc
 from wovr_core.reward.labels import LabelConfig, LabelledFrames, balanced_weights, label_episodes, merge
 from wovr_core.types import Episode, TaskId
 
-CONFIG = rc.RewardConfig(image_size=32, width=8, embedding_dim=6, dropout=0.0, brightness=0.05, noise=0.02)
+CONFIG = rc.RewardConfig(image_size=32, width=8, embedding_dim=6, brightness=0.05, noise=0.02)
 
 
 def episode(name: str, success_from: int | None, length: int = 50) -> Episode:
