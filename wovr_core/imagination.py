@@ -104,7 +104,7 @@ def imagine_actions(
         Frames (K*C+1, H, W, 3), the first of them the keyframe's newest, and p_success (K*C+1,).
 
     Raises:
-        WovrError: actions that are no whole number of chunks, more of them than the environment imagines, or not finite.
+        WovrError: actions that are no whole number of chunks, more than the environment imagines, or not finite.
     """
     if actions.ndim != 2 or not len(actions) or len(actions) % CHUNK:
         raise WovrError(f"actions must be (K*{CHUNK}, A) with K >= 1, got {actions.shape}")

@@ -173,17 +173,6 @@ class RolloutGroup:
 
 
 @dataclass(frozen=True)
-class Segment:
-    """A training window of the world model."""
-
-    frames: Frames
-    """(F+C, H, W, 3): reference, 4 recent, C future."""
-    actions: FloatArray
-    """(F+C, A): row i produced frame i."""
-    start: Start
-
-
-@dataclass(frozen=True)
 class AuditedRollout:
     """One imagined rollout beside what really happens under its actions."""
 

@@ -1,4 +1,4 @@
-"""Windows of an episode that the world model sees: reference + 4 recent frames, then 8 future ones."""
+"""Windows of an episode that the world model sees: reference + 4 recent frames, then 8 future ones; keyframes."""
 
 from __future__ import annotations
 
@@ -8,66 +8,48 @@ import numpy as np
 
 from wovr_core.types import (
     CHUNK,
+    CONTEXT_FRAMES,
     NULL_ACTION,
     RECENT_FRAMES,
     Episode,
     FloatArray,
     IntArray,
     Keyframe,
-    Segment,
     Start,
     TaskId,
 )
 
 
-def context_indices(step: int) -> IntArray:
-    """(F,) frame indices of the context at frame `step`: 0, then the 4 newest, the first frame repeated."""
-    recent = np.arange(step - RECENT_FRAMES + 1, step + 1)
-    return np.concatenate([[0], np.maximum(recent, 0)])
+def window_indices(step: int | IntArray) -> IntArray:
+    """Frame indices of the window whose newest context frame is `step`: reference, 4 recent, 8 future.
+
+    Returns:
+        (..., F+C); recent frames before the episode's start are frame 0.
+    """
+    s = np.asarray(step)[..., None]
+    recent = np.maximum(s + np.arange(1 - RECENT_FRAMES, 1), 0)
+    return np.concatenate([np.zeros_like(s), recent, s + np.arange(1, CHUNK + 1)], axis=-1)
 
 
-def producing_actions(actions: FloatArray, frame_indices: IntArray) -> FloatArray:
-    """(N, A): the action that produced each frame; NULL_ACTION for frame 0.
+def producing_actions(actions: FloatArray) -> FloatArray:
+    """(T, A) -> (T+1, A): the action that produced each frame; NULL_ACTION for frame 0.
 
     Datasets store the action taken *at* a frame; the world model wants the one that led to it: one step earlier.
     """
-    padded = np.concatenate([NULL_ACTION[None], actions])
-    return padded[frame_indices]
-
-
-def segment_indices(step: int) -> IntArray:
-    """(F+C,) frame indices of the segment whose context ends at `step`."""
-    return np.concatenate([context_indices(step), np.arange(step + 1, step + 1 + CHUNK)])
-
-
-def segment_starts(length: int) -> range:
-    """Frames at which a whole segment fits into an episode of `length` actions."""
-    return range(length - CHUNK + 1)
-
-
-def segment(episode: Episode, step: int) -> Segment:
-    """The window around `step`. Raises ValueError when it runs past the episode's end."""
-    if step not in segment_starts(episode.length):
-        raise ValueError(f"no segment starts at {step} in an episode of {episode.length} actions")
-    indices = segment_indices(step)
-    return Segment(
-        frames=episode.frames[indices],
-        actions=producing_actions(episode.actions, indices),
-        start=Start(episode.id, step),
-    )
+    return np.concatenate([NULL_ACTION[None], actions]).astype(np.float32)
 
 
 def keyframe(episode: Episode, step: int, reason: str) -> Keyframe:
     """The start of imagined rollouts at frame `step` of an episode that recorded simulator states."""
     if episode.sim_states is None:
         raise ValueError(f"episode {episode.id} holds no simulator states: it cannot be replayed")
-    indices = context_indices(step)
+    indices = window_indices(step)[:CONTEXT_FRAMES]
     return Keyframe(
         task=episode.task,
         start=Start(episode.id, step),
         reason=reason,
         context_frames=episode.frames[indices],
-        context_actions=producing_actions(episode.actions, indices),
+        context_actions=producing_actions(episode.actions)[indices],
         sim_state=episode.sim_states[step],
     )
 

@@ -13,9 +13,7 @@ if TYPE_CHECKING:
 class EnvCache:
     """The last `bound` environments used, by configuration and task; the oldest is closed to make room."""
 
-    def __init__(
-        self, bound: int = 4, build: Callable[[LiberoConfig, int], LiberoEnv] | None = None
-    ) -> None:
+    def __init__(self, bound: int = 4, build: Callable[[LiberoConfig, int], LiberoEnv] | None = None) -> None:
         if bound < 1:
             raise ValueError(f"bound {bound}: a cache keeps at least one environment")
         self._bound = bound

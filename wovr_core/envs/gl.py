@@ -60,10 +60,10 @@ def egl_works() -> bool:
         return False
     if not query_address or not display_address:
         return False
-    query = ctypes.CFUNCTYPE(ctypes.c_uint, ctypes.c_int, ctypes.POINTER(ctypes.c_void_p),
-                             ctypes.POINTER(ctypes.c_int))(query_address)
-    get_display = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_uint, ctypes.c_void_p,
-                                   ctypes.c_void_p)(display_address)
+    query = ctypes.CFUNCTYPE(
+        ctypes.c_uint, ctypes.c_int, ctypes.POINTER(ctypes.c_void_p), ctypes.POINTER(ctypes.c_int)
+    )(query_address)
+    get_display = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_uint, ctypes.c_void_p, ctypes.c_void_p)(display_address)
     devices, count = (ctypes.c_void_p * 16)(), ctypes.c_int(0)
     if not query(16, devices, ctypes.byref(count)):
         return False
@@ -101,8 +101,7 @@ def _choose(wanted: str) -> str:
     packages = OSMESA_PACKAGES if wanted == "osmesa" else EGL_PACKAGES
     other = "" if wanted else f", or for OSMesa: apt-get install {OSMESA_PACKAGES}"
     raise MissingDependencyError(
-        f"no off-screen OpenGL{asked}: neither pictures nor LIBERO work without it; "
-        f"apt-get install {packages}{other}"
+        f"no off-screen OpenGL{asked}: neither pictures nor LIBERO work without it; apt-get install {packages}{other}"
     )
 
 
@@ -173,8 +172,7 @@ def _release() -> None:
     if _context_backend == "egl":
         from mujoco import egl
 
-        egl.EGL.eglMakeCurrent(egl.EGL_DISPLAY, egl.EGL.EGL_NO_SURFACE, egl.EGL.EGL_NO_SURFACE,
-                               egl.EGL.EGL_NO_CONTEXT)
+        egl.EGL.eglMakeCurrent(egl.EGL_DISPLAY, egl.EGL.EGL_NO_SURFACE, egl.EGL.EGL_NO_SURFACE, egl.EGL.EGL_NO_CONTEXT)
 
 
 @contextlib.contextmanager

@@ -79,7 +79,7 @@ class LiberoEnv:
         libero_render.apply_quality(self._renderer.scn, config.profile)
         self._renderer.option.geomgroup[0] = 0  # collision shapes
         # robosuite hides the gripper's markers in its reset only; a restored env may never see one.
-        self._domain.visualize({name: False for name in self._domain._visualizations})
+        self._domain.visualize(dict.fromkeys(self._domain._visualizations, False))
         self._layout = libero_state.StateLayout.of(str(self._task), self._domain)
         self._scene = SceneIndex(self._domain)
         self._arm = ArmControl(self._domain)

@@ -19,9 +19,7 @@ class SceneIndex:
         movable = sorted(domain.objects_dict)
         bodies = {**domain.objects_dict, **domain.fixtures_dict}
         self._bodies = {name: int(model.body_name2id(bodies[name].root_body)) for name in sorted(bodies)}
-        self._sites = {
-            model._model.site(i).name: i for i in range(model._model.nsite) if model._model.site(i).name
-        }
+        self._sites = {model._model.site(i).name: i for i in range(model._model.nsite) if model._model.site(i).name}
         self._grip_site = int(model.site_name2id(gripper.important_sites["grip_site"]))
         self.arm = [int(i) for i in domain.robots[0]._ref_joint_pos_indexes]
         """Indices of the arm's 7 joints in qpos."""

@@ -84,9 +84,7 @@ class StateLayout:
                 f"a state of {self.task} is float64 ({self.size},)"
             )
         if vector[0] != LAYOUT_VERSION:
-            raise WovrError(
-                f"simulator state of layout {vector[0]:g}; this version reads layout {LAYOUT_VERSION}"
-            )
+            raise WovrError(f"simulator state of layout {vector[0]:g}; this version reads layout {LAYOUT_VERSION}")
         if vector[1] != self.fingerprint or vector.size != self.size:
             raise WovrError(
                 f"this simulator state was saved from another task than {self.task}; "

@@ -59,9 +59,7 @@ def load_mesh(path: Path) -> Mesh:
     except (ValueError, IndexError) as error:
         raise CorruptFileError(f"{path}: cannot be read as a {path.suffix} mesh: {error}") from error
     if len(mesh.faces) == 0 or mesh.faces.min() < 0 or mesh.faces.max() >= len(mesh.vertices):
-        raise CorruptFileError(
-            f"{path}: has no faces, or some that point past its {len(mesh.vertices)} vertices"
-        )
+        raise CorruptFileError(f"{path}: has no faces, or some that point past its {len(mesh.vertices)} vertices")
     return mesh
 
 

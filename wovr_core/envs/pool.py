@@ -188,9 +188,7 @@ class EnvPool:
                     oldest += 1
                 yield index, result
 
-    def _pack(
-        self, function: Callable[..., Any], index: int, job: Any, key: Callable[[Any], Hashable] | None
-    ) -> _Job:
+    def _pack(self, function: Callable[..., Any], index: int, job: Any, key: Callable[[Any], Hashable] | None) -> _Job:
         try:
             task = pickle.dumps((function, job), protocol=5)
         except (pickle.PicklingError, AttributeError, TypeError) as error:

@@ -11,12 +11,12 @@ import numpy.typing as npt
 import torch
 from scipy.ndimage import gaussian_filter
 
+from wovr_core.data.segments import producing_actions, window_indices
 from wovr_core.errors import WovrError
 from wovr_core.types import CHUNK, NULL_ACTION, FloatArray, Frames
 from wovr_core.world_model.model import WorldModel
 from wovr_core.world_model.motion import moving_region
 from wovr_core.world_model.precision import autocast
-from wovr_core.world_model.windows import window_indices
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def imagine_episode(
     if start + chunks * CHUNK > len(actions):
         raise WovrError(f"{chunks} chunks from frame {start} need more than the episode's {len(actions)} actions")
     model.eval()
-    produced = np.concatenate([NULL_ACTION[None], actions]).astype(np.float32)
+    produced = producing_actions(actions)
     generator = torch.Generator().manual_seed(seed)
     with autocast():
         seen = torch.from_numpy(frames[window_indices(start)[:5]])[None]

@@ -7,21 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from wovr_core.data.segments import producing_actions, window_indices
 from wovr_core.errors import WovrError
-from wovr_core.types import CHUNK, NULL_ACTION, RECENT_FRAMES, FloatArray, Frames, IntArray
+from wovr_core.types import CHUNK, FloatArray, Frames, IntArray
 from wovr_core.world_model.autoencoder import TinyFrameCodec
 from wovr_core.world_model.precision import autocast
-
-
-def window_indices(step: int | IntArray) -> IntArray:
-    """Frame indices of the window whose newest context frame is `step`: reference, 4 recent, 8 future.
-
-    Returns:
-        (..., 13); recent ones before the episode's start are frame 0.
-    """
-    s = np.asarray(step)[..., None]
-    recent = np.maximum(s + np.arange(1 - RECENT_FRAMES, 1), 0)
-    return np.concatenate([np.zeros_like(s), recent, s + np.arange(1, CHUNK + 1)], axis=-1)
 
 
 class LatentWindows:
@@ -54,7 +44,7 @@ class LatentWindows:
                 raise WovrError(f"episode {i} has {len(f)} frames and {len(a)} actions; expected one frame more")
             with autocast():
                 latents.append(codec.encode_frames(torch.from_numpy(np.ascontiguousarray(f))).half())
-            produced.append(torch.from_numpy(np.concatenate([NULL_ACTION[None], a]).astype(np.float32)))
+            produced.append(torch.from_numpy(producing_actions(a)))
             last = min(len(f), ends[i] if ends else len(f)) - 1 - CHUNK
             steps = np.arange(max(last + 1, 0))
             starts.append(np.stack([np.full_like(steps, offset), steps], axis=1))

@@ -65,5 +65,5 @@ def test_a_torn_file_is_named(tmp_path, make_episode):
     path = tmp_path / "keyframes.safetensors"
     write_keyframes(path, select_keyframes([make_episode()], KeyframeConfig(count=3), np.random.default_rng(0)))
     path.write_bytes(path.read_bytes()[:-50])
-    with pytest.raises(CorruptFileError, match="keyframes.safetensors"):
+    with pytest.raises(CorruptFileError, match=r"keyframes\.safetensors"):
         read_keyframes(path)

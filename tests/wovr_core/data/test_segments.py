@@ -1,34 +1,26 @@
 import numpy as np
 import pytest
 
-from wovr_core.data.segments import context_indices, keyframe, segment, segment_starts, split_ids
+from wovr_core.data.segments import keyframe, producing_actions, split_ids, window_indices
 from wovr_core.types import NULL_ACTION
 
 
 def test_the_first_frame_fills_the_context_at_the_beginning():
-    assert context_indices(0).tolist() == [0, 0, 0, 0, 0]
-    assert context_indices(2).tolist() == [0, 0, 0, 1, 2]
-    assert context_indices(9).tolist() == [0, 6, 7, 8, 9]
+    assert window_indices(0).tolist() == [0, 0, 0, 0, 0, *range(1, 9)]
+    assert window_indices(2).tolist() == [0, 0, 0, 1, 2, *range(3, 11)]
+    assert window_indices(np.array([10, 9]))[0].tolist() == [0, 7, 8, 9, 10, *range(11, 19)]
 
 
 @pytest.mark.parametrize("step", [0, 1, 3, 17, 32])
 def test_each_row_carries_the_action_that_produced_its_frame(make_episode, step):
     episode = make_episode()
-    window = segment(episode, step)
-    assert window.frames.shape[0] == window.actions.shape[0] == 13
-    for frame, action in zip(window.frames, window.actions, strict=True):
+    rows = window_indices(step)
+    produced = producing_actions(episode.actions)
+    assert len(produced) == len(episode.frames)
+    for frame, action in zip(episode.frames[rows], produced[rows], strict=True):
         number = int(frame[0, 0, 0])  # the fixture writes each frame's number into its pixels
         expected = NULL_ACTION if number == 0 else episode.actions[number - 1]
         np.testing.assert_array_equal(action, expected)
-    assert window.frames[5:, 0, 0, 0].tolist() == list(range(step + 1, step + 9))
-
-
-def test_segments_stop_before_the_end(make_episode):
-    episode = make_episode(length=20)
-    assert segment_starts(20)[-1] == 12
-    assert segment(episode, 12).frames[-1, 0, 0, 0] == 20
-    with pytest.raises(ValueError, match="no segment starts at 13"):
-        segment(episode, 13)
 
 
 def test_a_keyframe_carries_the_state_of_its_last_frame(make_episode):

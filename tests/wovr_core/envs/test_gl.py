@@ -63,12 +63,8 @@ def test_the_backend_follows_what_is_there_and_what_is_asked(
     assert os.environ["MUJOCO_GL"] == chosen
 
 
-@pytest.mark.parametrize(
-    ("wanted", "package"), [("", "libegl1"), ("egl", "libegl1"), ("osmesa", "libosmesa6")]
-)
-def test_a_missing_backend_names_the_package(
-    fresh_choice: pytest.MonkeyPatch, wanted: str, package: str
-) -> None:
+@pytest.mark.parametrize(("wanted", "package"), [("", "libegl1"), ("egl", "libegl1"), ("osmesa", "libosmesa6")])
+def test_a_missing_backend_names_the_package(fresh_choice: pytest.MonkeyPatch, wanted: str, package: str) -> None:
     fresh_choice.setenv("MUJOCO_GL", wanted)
     fresh_choice.setattr(gl, "egl_works", lambda: wanted == "osmesa")
     fresh_choice.setattr(gl, "osmesa_works", lambda: wanted == "egl")

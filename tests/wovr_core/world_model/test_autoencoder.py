@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from wovr_core.data.segments import window_indices
 from wovr_core.errors import WovrError
 from wovr_core.types import NULL_ACTION, FloatArray, Frames
 from wovr_core.world_model.autoencoder import AutoencoderConfig, TinyFrameCodec
 from wovr_core.world_model.model import WorldModel
 from wovr_core.world_model.motion import background, moving_region
-from wovr_core.world_model.windows import LatentWindows, window_indices
+from wovr_core.world_model.windows import LatentWindows
 
 EpisodeMaker = Callable[..., tuple[Frames, FloatArray]]
 
@@ -83,12 +84,6 @@ def test_moving_region_is_the_square_only() -> None:
     assert mask[0, 4:7, 2:5].all()
     assert mask[0].sum() == 9
     assert moving_region(frames, grow=1)[0].sum() == 25
-
-
-def test_windows_repeat_the_first_frame_at_the_start() -> None:
-    assert window_indices(0).tolist() == [0, 0, 0, 0, 0, *range(1, 9)]
-    assert window_indices(2).tolist() == [0, 0, 0, 1, 2, *range(3, 11)]
-    assert window_indices(np.array([10]))[0].tolist() == [0, 7, 8, 9, 10, *range(11, 19)]
 
 
 def test_windows_hold_the_actions_that_produced_their_frames(small_model: WorldModel, make: EpisodeMaker) -> None:
