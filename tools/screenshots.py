@@ -1,0 +1,296 @@
+"""Renders the pictures of the README: the report, page Inspect (light and dark) and the first notebook.
+
+python tools/screenshots.py [--run NAME] [--out docs/images] [--only report,inspect,notebook]
+                            [--item STAGE/ID] [--frame K] [--span FIRST:LAST:LABEL:NOTE]
+
+The run stays as it is: its files are linked into a temporary folder, and annotations go there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import itertools
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from apps.bench.browser import chromium, served
+from workbench.catalogue.catalogue import Catalogue, CatalogueConfig, newest
+from workbench.catalogue.items import Item
+from workbench.catalogue.opening import desk_of
+from workbench.catalogue.query import answer, parse_query
+from wovr_core.errors import WovrError
+from wovr_core.files import write_bytes
+from wovr_core.run_folder import resolve_run
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+ROOT = Path(__file__).parents[1]
+SIZES = ((1280, 720), (1920, 1080))
+LARGEST = 300_000
+"""Bytes of a picture; colours are given up until it fits."""
+_PICTURES_THERE = """[...document.images].every(
+  (image) => image.complete || image.getBoundingClientRect().top > innerHeight)"""
+_CELLS_BUSY = r"""[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].some(
+  (prompt) => /\[[* ]\]/.test(prompt.textContent))"""
+PARTS = ("report", "inspect", "notebook")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "--run", help="name or folder of a finished run (default: the newest demo run, else the newest)"
+    )
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images")
+    parser.add_argument("--only", default=",".join(PARTS), help="which of report,inspect,notebook")
+    parser.add_argument("--item", help="STAGE/ID of the rollout in the scrubber (default: the most telling one)")
+    parser.add_argument("--frame", type=int, help="frame to show (default: where the difference is greatest)")
+    parser.add_argument("--span", help="FIRST:LAST:LABEL:NOTE of an annotation to show")
+    options = parser.parse_args()
+    try:
+        render(options)
+    except WovrError as error:
+        print(f"screenshots: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def render(options: argparse.Namespace) -> None:
+    """All pictures that were asked for. Raises WovrError."""
+    run = resolve_run(options.run) if options.run else newest("demo") or newest()
+    if run is None or not (run / "run.json").is_file():
+        raise WovrError(f"there is no run{f' at {run}' if run else ''}; make one with `wovr demo`")
+    parts = options.only.split(",")
+    with tempfile.TemporaryDirectory() as scratch, chromium() as browser:
+        copy = linked_copy(run, Path(scratch) / "runs")
+        if "report" in parts:
+            report(browser, copy, options.out)
+        if "inspect" in parts:
+            inspect(browser, copy, options)
+        if "notebook" in parts:
+            notebook(browser, copy, Path(scratch), options.out)
+
+
+def linked_copy(run: Path, below: Path) -> Path:
+    """The run in another place, by hard links where the disk allows them; without its annotations."""
+
+    def link(source: str, target: str) -> None:
+        try:
+            os.link(source, target)
+        except OSError:
+            shutil.copyfile(source, target)
+
+    below.mkdir(parents=True)
+    ignore = shutil.ignore_patterns("annotations.jsonl", ".lock", "*.tmp")
+    return Path(shutil.copytree(run, below / run.name, copy_function=link, ignore=ignore))
+
+
+def report(browser: Browser, run: Path, out: Path) -> None:
+    """The report's first screen."""
+    from workbench.report import write_report
+
+    path = write_report(run)
+    for width, height in SIZES:
+        page = browser.new_page(viewport={"width": width, "height": height})
+        page.goto(path.as_uri())
+        page.wait_for_timeout(500)
+        save(page, out / f"report-{width}.png")
+        page.close()
+
+
+def inspect(browser: Browser, run: Path, options: argparse.Namespace) -> None:
+    """Gallery and scrubber, light and dark."""
+    from apps.app import create_app
+
+    catalogue = Catalogue(CatalogueConfig(runs=run.parent))
+    item = chosen(catalogue, options.item)
+    frame = options.frame if options.frame is not None else telling_frame(item)
+    if options.span:
+        annotate(catalogue, item, options.span)
+    with served(create_app(catalogue)) as url:
+        for width, height in SIZES:
+            for scheme in ("light", "dark"):
+                page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]
+                page.goto(url)
+                page.locator(".wovr-page[data-state=ready] .wovr-grid:not(.stale)").wait_for()
+                page.wait_for_function(_PICTURES_THERE)
+                page.wait_for_timeout(300)
+                save(page, options.out / f"inspect-gallery-{scheme}-{width}.png")
+                page.goto(f"{url}/?rollout={item.id}&f={frame}" + ("&span=shown" if options.span else ""))
+                page.locator(".scrubber-root[data-state=ready]").wait_for()
+                page.wait_for_timeout(400)
+                save(page, options.out / f"inspect-scrubber-{scheme}-{width}.png")
+                page.close()
+
+
+def chosen(catalogue: Catalogue, named: str | None) -> Item:
+    """The item of this stage and id, or the most telling one. Raises WovrError."""
+    items = catalogue.items()
+    if named:
+        found = [item for item in items if f"{item.stage}/{item.name}" == named]
+    else:
+        found = list(answer(items, parse_query({})).items)
+    if not found:
+        raise WovrError(f"the run has no rollout {named or 'at all'}")
+    return found[0]
+
+
+def telling_frame(item: Item) -> int:
+    """Where imagined and real frames differ most; of an item without an audit the middle."""
+    if item.audit is None:
+        return item.length // 2
+    return max(range(len(item.audit.divergence)), key=item.audit.divergence.__getitem__)
+
+
+def annotate(catalogue: Catalogue, item: Item, text: str) -> None:
+    """Puts one annotation on the item (in the temporary copy). Raises WovrError."""
+    first, last, label, note = text.split(":", 3)
+    span = {"id": "shown", "start": int(first), "end": int(last), "label": label, "severity": 2, "note": note}
+    edit = {"event": "shown", "rollout": item.id, "op": "put", "version": 1, "span": span}
+    answered = desk_of(catalogue, item).handle(edit, "annotator")
+    if not answered["ok"]:
+        raise WovrError(f"--span {text}: {answered['error']}")
+
+
+def notebook(browser: Browser, run: Path, scratch: Path, out: Path) -> None:
+    """The first notebook in JupyterLab, executed, at its first scrubber."""
+    work = scratch / "notebook"
+    work.mkdir()
+    shutil.copy(ROOT / "notebooks" / "01_first_look.ipynb", work)
+    with jupyterlab(work, scratch / "jupyter", {"WOVR_RUN": str(run)}) as (url, token):
+        page = browser.new_page(viewport={"width": 1280, "height": 720})
+        page.goto(f"{url}/doc/tree/01_first_look.ipynb?token={token}")
+        page.wait_for_function("window.jupyterapp?.commands.hasCommand('notebook:run-all-cells')", timeout=90_000)
+        page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").first.wait_for(
+            state="attached", timeout=90_000
+        )
+        page.add_style_tag(content=".Toastify { display: none !important; }")  # JupyterLab asks about news
+        for command in (
+            "'application:toggle-side-tabbar', {side: 'left'}",
+            "'application:toggle-side-tabbar', {side: 'right'}",
+            "'statusbar:toggle'",
+            "'notebook:run-all-cells'",
+        ):
+            page.evaluate(f"void window.jupyterapp.commands.execute({command})")
+        settle(page)
+        for width, height in SIZES:
+            page.set_viewport_size({"width": width, "height": height})
+            page.wait_for_timeout(600)
+            for name, heading in (
+                ("curves", "How the training went"),
+                ("scrubber", "Imagined beside real"),
+                ("branch", "What if?"),
+            ):
+                page.locator(".jp-RenderedMarkdown h2", has_text=heading).evaluate("(node) => node.scrollIntoView()")
+                page.wait_for_timeout(900)
+                save(page, out / f"notebook-{name}-{width}.png")
+        page.close()
+
+
+def settle(page: Page) -> None:
+    """Waits until every cell has run, and both scrubbers are there. Raises WovrError."""
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        busy = page.evaluate(_CELLS_BUSY)
+        failed = page.locator("[data-mime-type='application/vnd.jupyter.error']")
+        if failed.count():
+            raise WovrError(f"a cell of the notebook failed: ...{failed.first.inner_text().strip()[-300:]}")
+        if not busy and page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").count():
+            return
+        page.wait_for_timeout(500)
+    raise WovrError("the notebook did not finish within five minutes")
+
+
+@contextlib.contextmanager
+def jupyterlab(work: Path, own: Path, extra: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """JupyterLab over a folder, on a free loopback port, with settings of its own; yields its address and token."""
+    token = secrets.token_hex(16)
+    folders = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+    settings = {
+        name: str(own / name.lower()) for name in (*folders, "JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR")
+    }
+    command = [
+        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0",
+        "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={work}",
+        "--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        "--LabApp.expose_app_in_browser=True", "--ServerApp.terminals_enabled=False",
+    ]  # fmt: skip
+    own.mkdir(parents=True)
+    log = own / "lab.log"
+    with log.open("wb") as file:
+        environment = os.environ | settings | extra
+        server = subprocess.Popen(command, env=environment, cwd=work, stdout=file, stderr=subprocess.STDOUT)
+    try:
+        yield address(server, log, token), token
+    finally:
+        server.terminate()
+        try:
+            server.wait(15)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+
+def address(server: subprocess.Popen[bytes], log: Path, token: str) -> str:
+    """Where JupyterLab answers. Raises WovrError."""
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and server.poll() is None:
+        found = re.search(r"http://127\.0\.0\.1:(\d+)/", log.read_text(errors="replace"))
+        if found:
+            url = f"http://127.0.0.1:{found[1]}"
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"{url}/api/status?token={token}", timeout=5).close()
+                return url
+        time.sleep(0.2)
+    raise WovrError(f"JupyterLab did not start: {log.read_text(errors='replace')[-500:]}")
+
+
+def save(page: Page, path: Path) -> None:
+    """The page's window as a small PNG: of 256 colours, or fewer, or at three quarters of its size, until it fits."""
+    from PIL import Image
+
+    full = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    smaller = full.resize((full.width * 3 // 4, full.height * 3 // 4), Image.Resampling.LANCZOS)
+    for picture, colours in itertools.product((full, smaller), (256, 160, 96, 64)):
+        data = palette_png(picture, colours)
+        if len(data) <= LARGEST:
+            break
+    write_bytes(path, data)
+    print(f"{path} {picture.width}x{picture.height}, {len(data) // 1000} KB, {colours} colours")
+
+
+def palette_png(picture: Any, colours: int) -> bytes:
+    """PNG bytes with a palette fitted to the picture."""
+    from PIL import Image
+
+    # The flat colours of the page exactly; the rest of the palette spread over all colours that occur, each counted
+    # once, as the frames would else take the palette for themselves.
+    def cell(colour: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(channel & 0xF8 | 4 for channel in colour)
+
+    counted = sorted(picture.getcolors(1 << 24), reverse=True)
+    flat = [colour for _, colour in counted[: colours // 8]]
+    occurring = {cell(colour) for _, colour in counted} - set(map(cell, flat))
+    sample = Image.new("RGB", (len(occurring), 1))
+    sample.putdata(sorted(occurring))
+    spread = sample.quantize(colours - len(flat), method=Image.Quantize.MEDIANCUT).getpalette()
+    chosen = Image.new("P", (1, 1))
+    chosen.putpalette([*(channel for colour in flat for channel in colour), *spread[: 3 * (colours - len(flat))]])
+    buffer = io.BytesIO()
+    picture.quantize(palette=chosen, dither=Image.Dither.NONE).save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
