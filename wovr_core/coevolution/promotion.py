@@ -1,35 +1,12 @@
-"""PACE's gate: refined models replace the old ones only where they are better on held-out new-policy episodes."""
+"""PACE's gate: a refined model replaces the old one only where it is better on held-out new-policy episodes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 
+def is_better(before: float, after: float) -> bool:
+    """Whether the refined version takes over.
 
-@dataclass(frozen=True)
-class HeldOutQuality:
-    """Errors on real episodes of the new policy that neither version was trained on. Lower is better."""
-
-    world_model_error: float
-    """Mean absolute pixel error of closed-loop imagination over the moving region, in [0, 255]."""
-    reward_log_loss: float
-    """Binary cross-entropy of the success classifier per frame."""
-
-
-@dataclass(frozen=True)
-class Promotion:
-    """Which of the refined models take over, and the evidence."""
-
-    world_model: bool
-    reward: bool
-    before: HeldOutQuality
-    after: HeldOutQuality
-
-
-def decide(before: HeldOutQuality, after: HeldOutQuality) -> Promotion:
-    """Each model is promoted on its own evidence; a tie keeps the old one."""
-    return Promotion(
-        world_model=after.world_model_error < before.world_model_error,
-        reward=after.reward_log_loss < before.reward_log_loss,
-        before=before,
-        after=after,
-    )
+    Both are errors (lower is better) on real episodes of the new policy that neither version was trained on. A
+    tie, or an error that is not a number, keeps the old version: without evidence nothing is replaced.
+    """
+    return after < before

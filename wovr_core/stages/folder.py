@@ -7,6 +7,7 @@ refused. outputs.json is written last: a folder that has one is finished and its
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -45,6 +46,8 @@ class StageFolder:
         self.stage = stage
         self._on_metrics = on_metrics
         self._started = time.monotonic()
+        self.scratch: list[Path] = []
+        """What only an interrupted stage needs: removed once the stage is finished."""
         record = {
             "schema": SCHEMA,
             "wovr": wovr_core.__version__,
@@ -85,6 +88,8 @@ class StageFolder:
         """Record that the stage is done and what it gave. `outputs` is a flat dataclass of JSON values."""
         values = to_dict(outputs)
         write_json(self.path / "outputs.json", {"outputs": values, "seconds": round(self.seconds(), 3)})
+        for path in self.scratch:
+            shutil.rmtree(path, ignore_errors=True)
         return outputs
 
     def seconds(self) -> float:

@@ -7,20 +7,19 @@ model replaces its predecessor only if it is better on the held-out ones.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from wovr_core.coevolution.promotion import HeldOutQuality, decide
+from wovr_core.coevolution.promotion import is_better
 from wovr_core.data.segments import split_ids
 from wovr_core.errors import WovrError
 from wovr_core.model_files import REWARD, WORLD_MODEL, load_reward, load_world_model, save_model
 from wovr_core.reward.classifier import RewardClassifier
-from wovr_core.reward.labels import label_episodes
 from wovr_core.stages.collect import load_named
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
-from wovr_core.stages.train_reward import RewardTrainingConfig, calibrate_on, episode_logits, fit, render
+from wovr_core.stages.train_reward import RewardTrainingConfig, as_imagined, calibrate_on, episode_logits, fit
 from wovr_core.stages.train_world_model import TransformerTraining, fit_transformer
 from wovr_core.types import CHUNK, Episode
 from wovr_core.world_model.model import WorldModel
@@ -91,61 +90,79 @@ def run(
     fresh = [e for e in new if e.id in train_ids]
     deciding = [e for e in new if e.id in held_ids]
 
-    before = held_out_quality(world_model, reward, deciding, config.solver_steps, inputs.seed)
     # What was held out of the first training stays held out: the threshold is calibrated on it again.
     calibrating = [old[name] for name in inputs.calibration_episodes]
     known = [e for name, e in old.items() if name not in inputs.calibration_episodes]
     training = [*known, *fresh]
     weights = [1.0] * len(known) + [config.new_weight] * len(fresh)
+    error_before = world_model_error(world_model, deciding, config.solver_steps, inputs.seed)
     windows = LatentWindows(world_model.codec, [e.frames for e in training], [e.actions for e in training], weights)
     fit_transformer(folder, world_model, windows, config.transformer, inputs.seed)
-    tuning = replace(inputs.reward_training, steps=config.reward_steps, learning_rate=config.reward_learning_rate)
-    fit(folder, reward, world_model, label_episodes(training, tuning.labels), tuning, inputs.seed)
-    calibration = calibrate_on(reward, world_model, calibrating, tuning.target_fpr)
-    after = held_out_quality(world_model, reward, deciding, config.solver_steps, inputs.seed)
-
-    promotion = decide(before, after)
-    lineage = {"episodes": ",".join(inputs.versions), "parent": world_model_version}
+    error_after = world_model_error(world_model, deciding, config.solver_steps, inputs.seed)
+    lineage = {"episodes": ",".join(inputs.versions)}
     refined_model, refined_reward = folder.path / "world_model", folder.path / "reward"
-    save_model(refined_model, WORLD_MODEL, world_model, lineage=lineage)
+    save_model(refined_model, WORLD_MODEL, world_model, lineage=lineage | {"parent": world_model_version})
+    if not is_better(error_before, error_after):
+        world_model, _ = load_world_model(inputs.world_model)
+
+    # The reward is refined on, and judged by, the imagination that it will serve.
+    tuning = replace(inputs.reward_training, steps=config.reward_steps, learning_rate=config.reward_learning_rate)
+    loss_before = reward_log_loss(reward, world_model, deciding, tuning, inputs.seed)
+    fit(folder, reward, world_model, training, tuning, inputs.seed)
+    calibration = calibrate_on(reward, world_model, calibrating, tuning, inputs.seed)
+    loss_after = reward_log_loss(reward, world_model, deciding, tuning, inputs.seed)
     save_model(
         refined_reward,
         REWARD,
         reward,
-        lineage={"episodes": ",".join(inputs.versions), "parent": reward_version},
+        lineage=lineage | {"parent": reward_version},
         extra={"calibration": calibration.to_dict()},
     )
+    before = {"world_model_error": error_before, "reward_log_loss": loss_before}
+    after = {"world_model_error": error_after, "reward_log_loss": loss_after}
+    promoted = {name: is_better(before[name], after[name]) for name in before}
     folder.log(
         config.transformer.steps,
-        {f"before_{k}": v for k, v in asdict(before).items()} | {f"after_{k}": v for k, v in asdict(after).items()},
+        {f"before_{k}": v for k, v in before.items()} | {f"after_{k}": v for k, v in after.items()},
         "held_out",
     )
     return folder.finish(
         RefineOutputs(
-            world_model=str(refined_model if promotion.world_model else inputs.world_model),
-            reward=str(refined_reward if promotion.reward else inputs.reward),
-            world_model_promoted=promotion.world_model,
-            reward_promoted=promotion.reward,
-            before=asdict(before),
-            after=asdict(after),
+            world_model=str(refined_model if promoted["world_model_error"] else inputs.world_model),
+            reward=str(refined_reward if promoted["reward_log_loss"] else inputs.reward),
+            world_model_promoted=promoted["world_model_error"],
+            reward_promoted=promoted["reward_log_loss"],
+            before=before,
+            after=after,
             real_episodes=len(new),
         )
     )
 
 
-def held_out_quality(
-    world_model: WorldModel, reward: RewardClassifier, episodes: Sequence[Episode], solver_steps: int, seed: int
-) -> HeldOutQuality:
-    """Both models' errors on these episodes: closed-loop imagination, and the classifier's cross-entropy."""
-    errors, log_losses = [], []
+def world_model_error(model: WorldModel, episodes: Sequence[Episode], solver_steps: int, seed: int) -> float:
+    """Mean absolute pixel error of closed-loop imagination over the moving region, in [0, 255]."""
+    errors = []
     for number, episode in enumerate(episodes):
         chunks = episode.length // CHUNK
-        imagined = imagine_episode(world_model, episode.frames, episode.actions, chunks, solver_steps, seed + number)
+        imagined = imagine_episode(model, episode.frames, episode.actions, chunks, solver_steps, seed + number)
         real = episode.frames[1 : len(imagined) + 1]
         moving = moving_region(episode.frames)[1 : len(imagined) + 1]
         difference = np.abs(imagined.astype(np.float32) - real.astype(np.float32)).mean(-1)
         errors.append(float(difference[moving].mean()))
-        logits = episode_logits(reward, render(world_model, episode.frames), episode.task.instruction)
+    return float(np.mean(errors))
+
+
+def reward_log_loss(
+    reward: RewardClassifier,
+    model: WorldModel,
+    episodes: Sequence[Episode],
+    config: RewardTrainingConfig,
+    seed: int,
+) -> float:
+    """Binary cross-entropy per frame on the episodes as the world model draws them."""
+    losses = []
+    for episode in episodes:
+        logits = episode_logits(reward, as_imagined(model, episode, config, seed))
         scaled = logits / float(reward.temperature) + float(reward.bias)
-        log_losses.append(float(np.mean(np.logaddexp(0, scaled) - episode.success * scaled)))
-    return HeldOutQuality(float(np.mean(errors)), float(np.mean(log_losses)))
+        losses.append(float(np.mean(np.logaddexp(0, scaled) - episode.success * scaled)))
+    return float(np.mean(losses))

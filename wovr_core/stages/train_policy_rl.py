@@ -116,7 +116,6 @@ def run(
     lineage = {k: v for k, v in versions.items() if k != "policy"} | {"parent": start_version}
     version = save_model(path, POLICY, policy, lineage=lineage)
     moved = torch.nn.utils.parameters_to_vector(policy.parameters()).detach() - start
-    training.discard()
     return folder.finish(
         PolicyRLOutputs(
             policy=str(path),

@@ -84,7 +84,6 @@ def run(
     ema.copy_to(policy)
     path = folder.path / "policy"
     version = save_model(path, POLICY, policy, lineage={"demonstrations": inputs.version})
-    training.discard()
     return folder.finish(PolicyOutputs(policy=str(path), version=version))
 
 

@@ -1,7 +1,7 @@
 """Train the success classifier and calibrate it on held-out episodes.
 
-It will judge imagined frames, so it is also shown every training frame as the world model's autoencoder
-renders it.
+It will judge imagined frames, so it is also shown the training episodes as the world model imagines them, each
+frame labelled with what really happened at that instant.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from wovr_core.data.segments import split_ids
@@ -18,14 +17,15 @@ from wovr_core.instructions import embed_tensor
 from wovr_core.model_files import REWARD, load_world_model, save_model, version_of
 from wovr_core.reward.calibration import Calibration, calibrate
 from wovr_core.reward.classifier import RewardClassifier, RewardConfig, build
-from wovr_core.reward.labels import LabelConfig, LabelledFrames, balanced_weights, label_episodes
-from wovr_core.seeding import derive_seed, torch_generator
+from wovr_core.reward.labels import LabelConfig, balanced_weights, label_episodes
+from wovr_core.seeding import derive_seed, numpy_generator, torch_generator
 from wovr_core.stages.collect import load_named
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
 from wovr_core.stages.training import Training, set_learning_rate, warmup_cosine
-from wovr_core.types import Episode, Frames
+from wovr_core.types import CHUNK, Episode, FloatArray
 from wovr_core.world_model.model import WorldModel
 from wovr_core.world_model.precision import autocast
+from wovr_core.world_model.quality import imagine_episode
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,9 @@ class RewardTrainingConfig:
     batch: int = 64
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
+    imagined_chunks: int = 9
+    """Longest closed-loop imagination that the classifier is trained and calibrated on; at least 3."""
+    solver_steps: int = 1
     held_out: int = 12
     """Episodes for calibration."""
     target_fpr: float = 0.05
@@ -76,9 +79,8 @@ def run(
     train_ids, held_ids = split_ids(list(episodes), config.held_out)
 
     classifier = build(replace(config.model, seed=derive_seed(inputs.seed, "reward_weights")))
-    samples = label_episodes([episodes[i] for i in train_ids], config.labels)
-    fit(folder, classifier, world_model, samples, config, inputs.seed)
-    calibration = calibrate_on(classifier, world_model, [episodes[i] for i in held_ids], config.target_fpr)
+    fit(folder, classifier, world_model, [episodes[i] for i in train_ids], config, inputs.seed)
+    calibration = calibrate_on(classifier, world_model, [episodes[i] for i in held_ids], config, inputs.seed)
 
     path = folder.path / "reward"
     lineage = {"episodes": ",".join(inputs.versions), "world_model": version_of(inputs.world_model)}
@@ -91,13 +93,14 @@ def fit(
     folder: StageFolder,
     classifier: RewardClassifier,
     world_model: WorldModel,
-    samples: LabelledFrames,
+    episodes: Sequence[Episode],
     config: RewardTrainingConfig,
     seed: int,
 ) -> None:
-    """Train on the labelled frames, half of each batch as the autoencoder renders them."""
-    real = torch.from_numpy(samples.frames)
-    rendered = torch.from_numpy(render(world_model, samples.frames))
+    """Train on labelled frames; half of each batch is real, half as the world model draws the same instants."""
+    samples = label_episodes(episodes, config.labels)
+    imagined = label_episodes([as_imagined(world_model, e, config, seed) for e in episodes], config.labels)
+    real, drawn = torch.from_numpy(samples.frames), torch.from_numpy(imagined.frames)
     labels = torch.from_numpy(samples.labels)
     weights = torch.from_numpy(balanced_weights(samples.labels, samples.weights))
     texts = sorted(set(samples.instructions))
@@ -112,7 +115,7 @@ def fit(
             # Both classes are drawn alike: the weights are the odds of being drawn.
             chosen = torch.multinomial(weights, config.batch, replacement=True, generator=generator)
             half = config.batch // 2
-            frames = torch.cat([real[chosen[:half]], rendered[chosen[half:]]])
+            frames = torch.cat([real[chosen[:half]], drawn[chosen[half:]]])
             loss, metrics = classifier.loss(
                 frames, embeddings[text_of[chosen]], labels[chosen], torch.ones(config.batch), generator
             )
@@ -122,28 +125,43 @@ def fit(
             optimizer.step()
             training.log(metrics)
     classifier.eval()
-    training.discard()
 
 
 def calibrate_on(
-    classifier: RewardClassifier, world_model: WorldModel, episodes: Sequence[Episode], target_fpr: float
+    classifier: RewardClassifier,
+    world_model: WorldModel,
+    episodes: Sequence[Episode],
+    config: RewardTrainingConfig,
+    seed: int,
 ) -> Calibration:
-    """Scale the classifier's probabilities and choose its threshold on episodes as the autoencoder renders them."""
-    logits = [episode_logits(classifier, render(world_model, e.frames), e.task.instruction) for e in episodes]
-    calibration = calibrate(logits, [e.success for e in episodes], target_fpr)
+    """Scale the classifier's probabilities and choose its threshold on episodes as the world model draws them."""
+    drawn = [as_imagined(world_model, e, config, seed) for e in episodes]
+    logits = [episode_logits(classifier, e) for e in drawn]
+    calibration = calibrate(logits, [e.success for e in episodes], config.target_fpr)
     classifier.temperature.fill_(calibration.temperature)
     classifier.bias.fill_(calibration.bias)
     return calibration
 
 
-def episode_logits(classifier: RewardClassifier, frames: Frames, instruction: str) -> np.ndarray:
-    """(N,) uncalibrated logits of an episode's frames."""
-    embedding = embed_tensor([instruction]).expand(len(frames), -1)
-    return classifier.logits(torch.from_numpy(frames), embedding).numpy()
+def episode_logits(classifier: RewardClassifier, episode: Episode) -> FloatArray:
+    """(T+1,) uncalibrated logits of an episode's frames."""
+    embedding = embed_tensor([episode.task.instruction]).expand(len(episode.frames), -1)
+    return classifier.logits(torch.from_numpy(episode.frames), embedding).numpy()
 
 
-def render(world_model: WorldModel, frames: Frames) -> Frames:
-    """Frames (N, H, W, 3) through the autoencoder and back."""
+def as_imagined(world_model: WorldModel, episode: Episode, config: RewardTrainingConfig, seed: int) -> Episode:
+    """The episode as the world model draws it: its last chunks imagined in closed loop under its own actions, what
+    came before through the autoencoder. How many chunks is drawn for each episode, so that all depths occur.
+    """
+    generator = numpy_generator(seed, "as_imagined", episode.id)
+    chunks = min(int(generator.integers(3, config.imagined_chunks + 1)), episode.length // CHUNK)
+    start = episode.length - chunks * CHUNK
     with autocast():
         codec = world_model.codec
-        return codec.decode_frames(codec.encode_frames(torch.from_numpy(frames))).numpy()
+        frames = codec.decode_frames(codec.encode_frames(torch.from_numpy(episode.frames))).numpy()
+    if chunks:
+        noise = derive_seed(seed, "as_imagined_noise", episode.id)
+        frames[start + 1 :] = imagine_episode(
+            world_model, episode.frames, episode.actions, chunks, config.solver_steps, noise, start
+        )
+    return replace(episode, frames=frames)

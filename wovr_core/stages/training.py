@@ -59,6 +59,7 @@ class Training:
         self._save_every = save_every_seconds
         self._log_every = log_every
         self._path = folder.path / name
+        folder.scratch.append(self._path)
         self._metrics: dict[str, list[float]] = {}
         self._progress: Progress | None = None
         self._step = 0
@@ -109,10 +110,6 @@ class Training:
             self._metrics = {}
             self.folder.log(done, means, self.name)
             self._progress.show(means)
-
-    def discard(self) -> None:
-        """Remove the training state once the stage's own checkpoint is written."""
-        shutil.rmtree(self._path, ignore_errors=True)
 
     def _save(self) -> None:
         tensors: dict[str, torch.Tensor] = {}
