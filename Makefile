@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 RUN ?= demo
 
-.PHONY: help install system demo test test-all lint format types clean
+.PHONY: help install system demo test test-all lint format types screenshots clean
 
 help:
 	@echo "make demo   install, run the whole WoVR loop on LIBERO, write a report (about 12 minutes on 2 cores)"
@@ -42,6 +42,11 @@ test: lint types
 
 test-all: lint types
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+
+# Needs a finished run (make demo) and Chromium; SHOT_RUN names another run.
+screenshots: install
+	@bash tools/system_packages.sh chromium
+	$(BIN)/python tools/screenshots.py $(if $(SHOT_RUN),--run $(SHOT_RUN))
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info

@@ -43,8 +43,23 @@ LARGEST = 300_000
 """Bytes of a picture; colours are given up until it fits."""
 _PICTURES_THERE = """[...document.images].every(
   (image) => image.complete || image.getBoundingClientRect().top > innerHeight)"""
-_CELLS_BUSY = r"""[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].some(
-  (prompt) => /\[[* ]\]/.test(prompt.textContent))"""
+_RUN_ALL = """async () => {
+  const { commands, shell } = window.jupyterapp;
+  const pause = () => new Promise((done) => setTimeout(done, 200));
+  for (let i = 0; i < 300 && !shell.currentWidget?.context; i++) await pause();
+  const panel = shell.currentWidget;
+  await panel.context.ready;
+  await panel.sessionContext.ready;
+  for (let i = 0; i < 300 && panel.sessionContext.session?.kernel?.status !== 'idle'; i++) await pause();
+  await commands.execute('application:toggle-side-tabbar', { side: 'left' });
+  await commands.execute('application:toggle-side-tabbar', { side: 'right' });
+  await commands.execute('statusbar:toggle');
+  await commands.execute('notebook:run-all-cells');
+}"""
+_SEEK = """[...document.querySelectorAll('.jp-OutputArea *')].forEach((node) => {
+  const scrubber = node.wovrScrubber;
+  if (scrubber) scrubber.seek(Math.floor(scrubber.meta.frames * 0.8));
+})"""
 PARTS = ("report", "inspect", "notebook")
 
 
@@ -173,18 +188,12 @@ def notebook(browser: Browser, run: Path, scratch: Path, out: Path) -> None:
         page = browser.new_page(viewport={"width": 1280, "height": 720})
         page.goto(f"{url}/doc/tree/01_first_look.ipynb?token={token}")
         page.wait_for_function("window.jupyterapp?.commands.hasCommand('notebook:run-all-cells')", timeout=90_000)
-        page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").first.wait_for(
-            state="attached", timeout=90_000
-        )
         page.add_style_tag(content=".Toastify { display: none !important; }")  # JupyterLab asks about news
-        for command in (
-            "'application:toggle-side-tabbar', {side: 'left'}",
-            "'application:toggle-side-tabbar', {side: 'right'}",
-            "'statusbar:toggle'",
-            "'notebook:run-all-cells'",
-        ):
-            page.evaluate(f"void window.jupyterapp.commands.execute({command})")
-        settle(page)
+        page.evaluate(_RUN_ALL)
+        failed = page.locator("[data-mime-type='application/vnd.jupyter.error']")
+        if failed.count():
+            raise WovrError(f"a cell of the notebook failed: ...{failed.first.inner_text().strip()[-300:]}")
+        page.evaluate(_SEEK)
         for width, height in SIZES:
             page.set_viewport_size({"width": width, "height": height})
             page.wait_for_timeout(600)
@@ -197,20 +206,6 @@ def notebook(browser: Browser, run: Path, scratch: Path, out: Path) -> None:
                 page.wait_for_timeout(900)
                 save(page, out / f"notebook-{name}-{width}.png")
         page.close()
-
-
-def settle(page: Page) -> None:
-    """Waits until every cell has run, and both scrubbers are there. Raises WovrError."""
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline:
-        busy = page.evaluate(_CELLS_BUSY)
-        failed = page.locator("[data-mime-type='application/vnd.jupyter.error']")
-        if failed.count():
-            raise WovrError(f"a cell of the notebook failed: ...{failed.first.inner_text().strip()[-300:]}")
-        if not busy and page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").count():
-            return
-        page.wait_for_timeout(500)
-    raise WovrError("the notebook did not finish within five minutes")
 
 
 @contextlib.contextmanager
@@ -257,12 +252,13 @@ def address(server: subprocess.Popen[bytes], log: Path, token: str) -> str:
 
 
 def save(page: Page, path: Path) -> None:
-    """The page's window as a small PNG: of 256 colours, or fewer, or at three quarters of its size, until it fits."""
+    """The page's window as a small PNG: of 256 colours, or fewer, or reduced in size, until it fits."""
     from PIL import Image
 
     full = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    smaller = full.resize((full.width * 3 // 4, full.height * 3 // 4), Image.Resampling.LANCZOS)
-    for picture, colours in itertools.product((full, smaller), (256, 160, 96, 64)):
+    for eighths, colours in itertools.product((8, 6, 5, 4), (256, 160, 96, 64)):
+        size = (full.width * eighths // 8, full.height * eighths // 8)
+        picture = full if eighths == 8 else full.resize(size, Image.Resampling.LANCZOS)
         data = palette_png(picture, colours)
         if len(data) <= LARGEST:
             break
