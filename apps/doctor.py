@@ -32,7 +32,7 @@ class Check:
 
 def examine() -> list[Check]:
     """All checks, in the order in which one would mend them. None of them raises."""
-    checks: list[Callable[[], Check]] = [_python, _packages, _pins, _gl, _compiler, _memory, _disk, _threads]
+    checks: list[Callable[[], Check]] = [_python, _packages, _pins, _gl, _memory, _disk, _threads]
     return [_safely(check) for check in checks]
 
 
@@ -78,12 +78,6 @@ def _gl() -> Check:
 
     report = gl.check()
     return Check("graphics", report.ok, f"{report.backend} {report.renderer}".strip(), report.advice)
-
-
-def _compiler() -> Check:
-    path = shutil.which("g++") or shutil.which("c++")
-    # Only speed depends on it, so its absence is no failure.
-    return Check("compiler", True, path or "none", "" if path else "optional, for torch.compile: apt-get install g++")
 
 
 def _memory() -> Check:

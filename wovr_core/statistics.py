@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-from wovr_core.types import EvalReport, TaskId
-
 
 def proportion_interval(
     successes: int, trials: int, method: Literal["wilson", "exact"] = "wilson", level: float = 0.95
@@ -17,12 +15,6 @@ def proportion_interval(
         return (0.0, 1.0)
     interval = binomtest(successes, trials).proportion_ci(confidence_level=level, method=method)
     return (float(interval.low), float(interval.high))
-
-
-def eval_report(task: TaskId, policy: str, outcomes: list[bool]) -> EvalReport:
-    successes = sum(outcomes)
-    interval = proportion_interval(successes, len(outcomes))
-    return EvalReport(task, policy, successes, len(outcomes), interval)
 
 
 def format_rate(successes: int, trials: int) -> str:

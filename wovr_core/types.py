@@ -185,19 +185,3 @@ class AuditedRollout:
     divergence: FloatArray
     """(K*C+1,), mean absolute pixel difference of imagined and real frame, in [0, 255]."""
     real_episode_id: str
-
-
-@dataclass(frozen=True)
-class EvalReport:
-    """Real successes of one policy on one task."""
-
-    task: TaskId
-    policy: str
-    successes: int
-    trials: int
-    interval: tuple[float, float]
-    """95 % Wilson interval of the success rate."""
-
-    @property
-    def rate(self) -> float:
-        return self.successes / self.trials if self.trials else float("nan")

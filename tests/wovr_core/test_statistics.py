@@ -18,3 +18,18 @@ def test_wilson_by_its_formula(k, n):
 def test_no_trials_say_nothing():
     assert proportion_interval(0, 0) == (0.0, 1.0)
     assert "no trials" in format_rate(0, 0)
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 20), (3, 20), (20, 20)])
+def test_clopper_pearson_inverts_the_binomial_tails(k: int, n: int) -> None:
+    low, high = proportion_interval(k, n, "exact")
+
+    def at_least(p: float) -> float:
+        return sum(math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(k, n + 1))
+
+    def at_most(p: float) -> float:
+        return sum(math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(k + 1))
+
+    assert low == 0 if k == 0 else at_least(low) == pytest.approx(0.025, rel=1e-6)
+    assert high == 1 if k == n else at_most(high) == pytest.approx(0.025, rel=1e-6)
+    assert proportion_interval(0, 0, "exact") == (0.0, 1.0)

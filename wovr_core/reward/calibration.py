@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
-from scipy.stats import beta, rankdata
+from scipy.stats import rankdata
 
 from wovr_core.errors import WovrError
+from wovr_core.statistics import proportion_interval
 from wovr_core.types import BoolArray, FloatArray
 
 Floats = npt.NDArray[np.floating]
@@ -91,16 +92,6 @@ def expected_calibration_error(p: Floats, labels: BoolArray, bins: int = 10) -> 
     return float(sum(gaps))
 
 
-def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Exact interval of a binomial rate; (0, 1) when n is 0."""
-    if n == 0:
-        return 0.0, 1.0
-    tail = (1 - confidence) / 2
-    low = 0.0 if k == 0 else float(beta.ppf(tail, k, n - k + 1))
-    high = 1.0 if k == n else float(beta.ppf(1 - tail, k + 1, n - k))
-    return low, high
-
-
 def choose_threshold(
     p: Sequence[FloatArray], success: Sequence[BoolArray], target_fpr: float, floor: float = 0.5
 ) -> float:
@@ -171,7 +162,7 @@ def calibrate(
         target_fpr=target_fpr,
         false_positives=false,
         failures=len(failed),
-        fpr_interval=clopper_pearson(false, len(failed)),
+        fpr_interval=proportion_interval(false, len(failed), "exact"),
         true_positives=sum(bool((x[s] >= threshold).any()) for x, s in won),
         early_positives=early,
         successes=len(won),
@@ -182,7 +173,7 @@ def calibrate(
 
 
 def _note(failures: int, target: float) -> str:
-    best = clopper_pearson(0, failures)[1]
+    best = proportion_interval(0, failures, "exact")[1]
     if best <= target:
         return f"{failures} held-out failures"
     needed = int(np.ceil(np.log(0.025) / np.log(1 - target))) if target > 0 else None

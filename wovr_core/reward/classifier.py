@@ -8,15 +8,14 @@ one classifier serves a suite.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from wovr_core.errors import UnknownNameError, WovrError
+from wovr_core.errors import WovrError
 
 Embed = Callable[[Sequence[str]], torch.Tensor]
 """Instructions -> embeddings (N, E) float32."""
@@ -39,20 +38,6 @@ class RewardConfig:
     """Share of frames softened as a world model softens them."""
     label_smoothing: float = 0.02
     seed: int = 0
-
-
-def config_to_dict(config: RewardConfig) -> dict[str, Any]:
-    """Plain JSON values."""
-    return asdict(config)
-
-
-def config_from_dict(values: Mapping[str, Any]) -> RewardConfig:
-    """The inverse of `config_to_dict`; raises UnknownNameError on a key that no field has."""
-    known = list(RewardConfig.__dataclass_fields__)
-    for name in values:
-        if name not in known:
-            raise UnknownNameError("RewardConfig key", name, known)
-    return RewardConfig(**values)
 
 
 def build(config: RewardConfig) -> RewardClassifier:

@@ -74,12 +74,3 @@ def group_advantages(returns: torch.Tensor) -> torch.Tensor:
 def is_degenerate(returns: torch.Tensor) -> bool:
     """Whether all returns of the group (G,) are the same: nothing to learn, the group is dropped."""
     return bool(returns.max() - returns.min() < EQUAL)
-
-
-def within_returns(returns: torch.Tensor, low: float, high: float, maximum: float = 1.0) -> bool:
-    """Whether the group's mean return lies in [low, high] of the largest possible.
-
-    RLinf drops groups outside [0.1, 0.9]: nearly all siblings failed, or nearly all succeeded.
-    """
-    mean = float(returns.mean())
-    return low * maximum <= mean <= high * maximum

@@ -6,9 +6,9 @@ frames: reference | recent | future, future. Actions (B, 13, A): row i produced 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import nn
@@ -72,28 +72,6 @@ class WorldModelConfig:
             raise UnknownNameError("prediction", self.prediction, ["velocity", "change"])
         if self.codec.image_size // self.codec.spatial % self.patch:
             raise WovrError(f"patch {self.patch} does not divide the latent picture")
-
-
-def config_to_dict(config: WorldModelConfig) -> dict[str, Any]:
-    """Plain JSON values."""
-    return asdict(config)
-
-
-def config_from_dict(values: Mapping[str, Any]) -> WorldModelConfig:
-    """The inverse of `config_to_dict`; raises UnknownNameError on a key that no field has."""
-
-    def check(given: Mapping[str, Any], kind: type) -> dict[str, Any]:
-        known = [f.name for f in fields(kind)]
-        for name in given:
-            if name not in known:
-                raise UnknownNameError(f"{kind.__name__} key", name, known)
-        return dict(given)
-
-    kwargs = check(values, WorldModelConfig)
-    codec = check(kwargs.pop("codec", {}), AutoencoderConfig)
-    if "blocks" in codec:
-        codec["blocks"] = tuple(codec["blocks"])
-    return WorldModelConfig(codec=AutoencoderConfig(**codec), **kwargs)
 
 
 def build(config: WorldModelConfig) -> WorldModel:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 
@@ -22,21 +21,3 @@ def autocast(device: torch.device | str = "cpu", enabled: bool = True) -> Abstra
     if enabled and (kind != "cpu" or bf16_pays()):
         return torch.autocast(kind, dtype=torch.bfloat16)
     return nullcontext()
-
-
-def compile_blocks(model: torch.nn.Module) -> bool:
-    """Compile the repeated blocks of a diffusers model; warns and leaves it as it is where no C++ compiler is found.
-
-    Returns:
-        whether the blocks are compiled.
-    """
-    from torch._inductor import exc
-    from torch._inductor.cpp_builder import get_cpp_compiler
-
-    try:
-        get_cpp_compiler()
-    except (exc.InvalidCxxCompiler, RuntimeError, OSError) as error:
-        warnings.warn(f"torch.compile is left out: no C++ compiler ({error!s:.80})", stacklevel=2)
-        return False
-    model.compile_repeated_blocks()  # type: ignore[operator]
-    return True

@@ -33,23 +33,6 @@ def test_calibration_error_by_hand() -> None:
     assert cal.expected_calibration_error(p, labels) == pytest.approx(0.5 * 0.45 + 0.5 * 0.025)
 
 
-@pytest.mark.parametrize(("k", "n"), [(0, 20), (3, 20), (20, 20)])
-def test_clopper_pearson_inverts_the_binomial_tails(k: int, n: int) -> None:
-    from math import comb
-
-    low, high = cal.clopper_pearson(k, n)
-
-    def at_least(p: float) -> float:
-        return sum(comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(k, n + 1))
-
-    def at_most(p: float) -> float:
-        return sum(comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(k + 1))
-
-    assert low == 0 if k == 0 else at_least(low) == pytest.approx(0.025, rel=1e-6)
-    assert high == 1 if k == n else at_most(high) == pytest.approx(0.025, rel=1e-6)
-    assert cal.clopper_pearson(0, 0) == (0.0, 1.0)
-
-
 def test_platt_minimises_the_cross_entropy_and_undoes_overconfidence() -> None:
     rng = np.random.default_rng(1)
     z = rng.normal(size=4000) * 2

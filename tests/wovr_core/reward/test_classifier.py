@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from wovr_core.errors import UnknownNameError, WovrError
+from wovr_core.errors import WovrError
 from wovr_core.reward import classifier as rc
 from wovr_core.reward.labels import LabelConfig, LabelledFrames, balanced_weights, label_episodes, merge
 from wovr_core.types import Episode, TaskId
@@ -131,5 +131,3 @@ def test_bad_input_is_named() -> None:
         model.p_success(torch.zeros(1, 64, 64, 3, dtype=torch.uint8), torch.zeros(1, 6))
     with pytest.raises(WovrError, match="embeddings"):
         model(torch.zeros(2, 3, 32, 32), torch.zeros(2, 384))
-    with pytest.raises(UnknownNameError, match="did you mean 'width'"):
-        rc.config_from_dict({"widht": 3})

@@ -12,7 +12,6 @@ from wovr_core.rl.advantages import (
     first_success,
     group_advantages,
     is_degenerate,
-    within_returns,
 )
 from wovr_core.rl.loss_mask import mask_from_frame, step_weights, valid_steps
 
@@ -57,13 +56,6 @@ def test_an_all_equal_group_has_exactly_no_advantage(value: float) -> None:
     returns = torch.full((7,), value)
     assert is_degenerate(returns)
     assert (group_advantages(returns) == 0).all()
-
-
-def test_the_band_of_returns() -> None:
-    returns = torch.tensor([1.0, 0.0, 0.0, 0.0])
-    assert within_returns(returns, 0.1, 0.9)
-    assert not within_returns(returns, 0.3, 0.9)
-    assert not within_returns(returns, 0.1, 0.9, maximum=5.0)
 
 
 def test_each_rollout_weighs_the_same_however_long(success: torch.Tensor) -> None:

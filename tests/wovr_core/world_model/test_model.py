@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from wovr_core.config import from_dict, to_dict
 from wovr_core.errors import UnknownNameError, WovrError
 from wovr_core.types import FloatArray, Frames
 from wovr_core.world_model.ema import Ema
-from wovr_core.world_model.model import WorldModel, WorldModelConfig, build, config_from_dict, config_to_dict
+from wovr_core.world_model.model import WorldModel, WorldModelConfig, build
 from wovr_core.world_model.windows import LatentWindows
 
 EpisodeMaker = Callable[..., tuple[Frames, FloatArray]]
@@ -33,13 +34,11 @@ def test_building_is_seeded_and_leaves_the_global_generator_alone(small_config: 
 
 
 def test_config_round_trip_and_misspelling(small_config: WorldModelConfig) -> None:
-    import json
-
-    assert config_from_dict(json.loads(json.dumps(config_to_dict(small_config)))) == small_config
+    assert from_dict(WorldModelConfig, to_dict(small_config), "test") == small_config
     with pytest.raises(UnknownNameError, match="did you mean 'layers'"):
-        config_from_dict({"layer": 3})
-    with pytest.raises(UnknownNameError, match="AutoencoderConfig"):
-        config_from_dict({"codec": {"widht": 3}})
+        from_dict(WorldModelConfig, {"layer": 3}, "test")
+    with pytest.raises(UnknownNameError, match=r"test\.codec"):
+        from_dict(WorldModelConfig, {"codec": {"widht": 3}}, "test")
 
 
 def test_weights_round_trip(small_model: WorldModel, small_config: WorldModelConfig, make: EpisodeMaker) -> None:
