@@ -55,6 +55,10 @@ _RUN_ALL = """async () => {
   await commands.execute('application:toggle-side-tabbar', { side: 'right' });
   await commands.execute('statusbar:toggle');
   await commands.execute('notebook:run-all-cells');
+  for (const cell of panel.content.model.cells)  // the page itself holds the cells in sight only
+    for (const output of cell.toJSON().outputs ?? [])
+      if (output.output_type === 'error') return `${output.ename}: ${output.evalue}`;
+  return null;
 }"""
 _SEEK = """[...document.querySelectorAll('.jp-OutputArea *')].forEach((node) => {
   const scrubber = node.wovrScrubber;
@@ -189,10 +193,9 @@ def notebook(browser: Browser, run: Path, scratch: Path, out: Path) -> None:
         page.goto(f"{url}/doc/tree/01_first_look.ipynb?token={token}")
         page.wait_for_function("window.jupyterapp?.commands.hasCommand('notebook:run-all-cells')", timeout=90_000)
         page.add_style_tag(content=".Toastify { display: none !important; }")  # JupyterLab asks about news
-        page.evaluate(_RUN_ALL)
-        failed = page.locator("[data-mime-type='application/vnd.jupyter.error']")
-        if failed.count():
-            raise WovrError(f"a cell of the notebook failed: ...{failed.first.inner_text().strip()[-300:]}")
+        error = page.evaluate(_RUN_ALL)
+        if error:
+            raise WovrError(f"a cell of the notebook failed: {error}")
         page.evaluate(_SEEK)
         for width, height in SIZES:
             page.set_viewport_size({"width": width, "height": height})
