@@ -18,7 +18,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 system:
-	@bash tools/system_packages.sh
+	@bash tools/system_packages.sh $(SYSTEM_PACKAGES)
 
 install: system $(VENV)/.installed
 
@@ -37,6 +37,8 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The browser tests drive Debian's Chromium.
+test test-all screenshots: SYSTEM_PACKAGES := chromium
 test: lint types
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
@@ -45,7 +47,6 @@ test-all: lint types
 
 # Needs a finished run (make demo) and Chromium; SHOT_RUN names another run.
 screenshots: install
-	@bash tools/system_packages.sh chromium
 	$(BIN)/python tools/screenshots.py $(if $(SHOT_RUN),--run $(SHOT_RUN))
 
 clean:

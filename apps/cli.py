@@ -129,7 +129,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     path = _execute(arguments, until="pipeline")
     report = write_report(path)
     print(f"\nReport: {report}")
-    print("Open it in a browser. Next: wovr run pipeline --recipe cpu   (the whole suite, a few hours)")
+    print("Look at the rollouts frame by frame:  wovr app --demo")
     return EXIT_OK
 
 
@@ -152,12 +152,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _execute(arguments: argparse.Namespace, until: str) -> Path:
     """Run the pipeline up to a stage; returns the run's folder."""
-    from wovr_core.pipeline import main_job
-
     from wovr_core import recipes
     from wovr_core.config import override
     from wovr_core.envs import gl
     from wovr_core.interrupts import polite_interrupts
+    from wovr_core.pipeline import main_job
     from wovr_core.run_folder import Run, resolve_run
 
     recipe = override(recipes.get(arguments.recipe), arguments.assignments)
@@ -186,7 +185,6 @@ def _recipes(arguments: argparse.Namespace) -> int:
 
 def _report(arguments: argparse.Namespace) -> int:
     from workbench.report import write_report
-
     from wovr_core.run_folder import resolve_run
 
     path = resolve_run(arguments.run)

@@ -21,8 +21,11 @@ def test_the_core_imports_nothing_above_it():
 
 
 def test_rl_needs_torch_and_types_only():
-    code = "import wovr_core.rl.grpo_loss; print(json.dumps([m for m in sys.modules if m.startswith('wovr_core.')]))"
-    result = subprocess.run([sys.executable, "-c", "import json, sys\n" + code], capture_output=True, text=True, check=True)
+    code = (
+        "import json, sys, wovr_core.rl.grpo_loss\n"
+        "print(json.dumps([m for m in sys.modules if m.startswith('wovr_core.')]))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name.split(".")[1] for name in json.loads(result.stdout)}
     assert loaded <= {"rl", "types", "errors"}
 

@@ -186,7 +186,7 @@ def _pace(data: RunData) -> dict[str, Any] | None:
 def _next(data: RunData) -> str:
     return "\n".join(
         [
-            f"wovr report --run {data.name}                      # write this page again",
+            "wovr app                                        # scrub these rollouts frame by frame, flag what is wrong",
             "wovr run pipeline --recipe cpu                  # all ten tasks of the suite: hours, resumable",
             "wovr run pipeline --recipe demo --run other --set tasks=[0]   # another task",
             "wovr run list                                   # the stages, one by one",
