@@ -76,16 +76,16 @@ def demo() -> Recipe:
             horizons=(8, 32, 64, 96),
             solver_steps=1,
         ),
-        reward=RewardTrainingConfig(steps=160, batch=48, learning_rate=2e-3, held_out=16),
+        reward=RewardTrainingConfig(steps=200, batch=48, learning_rate=2e-3, imagined_chunks=11, held_out=16),
         keyframes=KeyframeConfig(count=40, initial_share=0.15),
-        rl=PolicyRLConfig(updates=8, groups=4, group_size=8, chunks=8),
+        rl=PolicyRLConfig(updates=6, groups=6, group_size=8, chunks=11),
         collect_evolved=CollectPolicyConfig(episodes=10, max_steps=160),
         refine=RefineConfig(
             transformer=TransformerTraining(steps=100, batch=16, learning_rate=3e-4, ema_decay=0.95),
             reward_steps=60,
             held_out=4,
         ),
-        imagine=ImagineConfig(starts=10, group_size=4, chunks=9, solver_steps=1),
+        imagine=ImagineConfig(starts=12, group_size=4, chunks=11, solver_steps=1),
         evaluate=EvaluateConfig(trials=20, temperature=1.0, max_steps=160),
     )
 

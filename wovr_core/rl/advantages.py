@@ -71,6 +71,18 @@ def group_advantages(returns: torch.Tensor) -> torch.Tensor:
     return (wide - wide.mean()).float()
 
 
+def has_contrast(success: torch.Tensor, low: float, high: float) -> bool:
+    """Whether the share of successful siblings lies in [low, high].
+
+    RLinf drops groups outside [0.1, 0.9]. Where nearly all siblings end alike, what is left to compare is who was
+    a step faster; an optimiser that normalises gradients would follow that noise at full stride.
+
+    Args:
+        success: (G,) bool.
+    """
+    return low <= float(success.float().mean()) <= high
+
+
 def is_degenerate(returns: torch.Tensor) -> bool:
     """Whether all returns of the group (G,) are the same: nothing to learn, the group is dropped."""
     return bool(returns.max() - returns.min() < EQUAL)

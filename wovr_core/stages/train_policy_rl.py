@@ -14,6 +14,7 @@ from wovr_core.data.keyframe_files import read_keyframes
 from wovr_core.imagination import imagine_groups
 from wovr_core.model_files import POLICY, load_policy, save_model
 from wovr_core.policy.tiny_vla import TinyVLA
+from wovr_core.rl.advantages import has_contrast
 from wovr_core.rl.grpo_loss import GRPOConfig, grpo_loss
 from wovr_core.seeding import derive_seed
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
@@ -37,6 +38,8 @@ class PolicyRLConfig:
     """Per action: an earlier success is worth more."""
     solver_steps: int = 1
     grpo: GRPOConfig = field(default_factory=GRPOConfig)
+    success_share: tuple[float, float] = (0.1, 0.9)
+    """Groups of which fewer or more siblings succeed are dropped."""
     epochs: int = 2
     """Passes over each update's groups."""
     learning_rate: float = 1e-4
@@ -58,7 +61,7 @@ class PolicyRLOutputs:
     version: str
     groups: int
     informative_groups: int
-    """Groups whose rollouts did not all earn the same; the others carry no signal and were dropped."""
+    """Groups whose siblings ended differently (`success_share`); the others were dropped."""
     rollouts: str
     parameter_change: float
     """Euclidean distance of the weights from those at the start, over their norm."""
@@ -98,19 +101,21 @@ def run(
             for group in groups[: config.kept_groups]:
                 for rollout in group.rollouts:
                     write_rollout(folder.path / "rollouts", rollout)
-            informative = [group for group in groups if not group.degenerate]
+            informative = [group for group in groups if is_informative(group, config)]
             tally.add(len(groups), len(informative))
-            metrics = _summary(groups, informative)
+            metrics: dict[str, float] = {}
             for _ in range(config.epochs if informative else 0):
                 optimizer.zero_grad()
+                parts = []
                 for group in informative:
-                    loss, loss_metrics = group_loss(policy, group, config)
+                    loss, part = group_loss(policy, group, config)
                     (loss / len(informative)).backward()
-                    metrics |= loss_metrics
+                    parts.append(part)
+                metrics = {key: sum(part[key] for part in parts) / len(parts) for key in parts[0]}
                 norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
                 metrics["gradient_norm"] = float(norm)
                 optimizer.step()
-            training.log(metrics)
+            training.log(_summary(groups, informative) | metrics)
 
     path = folder.path / "policy"
     lineage = {k: v for k, v in versions.items() if k != "policy"} | {"parent": start_version}
@@ -126,6 +131,12 @@ def run(
             parameter_change=float(moved.norm() / start.norm()),
         )
     )
+
+
+def is_informative(group: RolloutGroup, config: PolicyRLConfig) -> bool:
+    """Whether the group's siblings ended differently enough to learn from; the others are dropped."""
+    success = torch.from_numpy(group.rewards) > 0
+    return not group.degenerate and has_contrast(success, *config.success_share)
 
 
 def group_loss(policy: TinyVLA, group: RolloutGroup, config: PolicyRLConfig) -> tuple[torch.Tensor, dict[str, float]]:
@@ -159,7 +170,7 @@ def _summary(groups: Sequence[RolloutGroup], informative: Sequence[RolloutGroup]
     rewards = torch.cat([torch.from_numpy(g.rewards) for g in groups])
     return {
         "imagined_success_rate": float((rewards > 0).float().mean()),
-        "return_mean": float(rewards.mean()),
+        "imagined_return": float(rewards.mean()),
         "informative_groups": float(len(informative)),
         "groups": float(len(groups)),
     }

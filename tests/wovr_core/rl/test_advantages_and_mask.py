@@ -11,6 +11,7 @@ from wovr_core.rl.advantages import (
     discounted_return,
     first_success,
     group_advantages,
+    has_contrast,
     is_degenerate,
 )
 from wovr_core.rl.loss_mask import mask_from_frame, step_weights, valid_steps
@@ -56,6 +57,15 @@ def test_an_all_equal_group_has_exactly_no_advantage(value: float) -> None:
     returns = torch.full((7,), value)
     assert is_degenerate(returns)
     assert (group_advantages(returns) == 0).all()
+
+
+def test_groups_that_nearly_all_end_alike_have_no_contrast() -> None:
+    one_of_eight = torch.arange(8) == 3
+    assert has_contrast(one_of_eight, 0.1, 0.9)
+    assert has_contrast(~one_of_eight, 0.1, 0.9)
+    assert not has_contrast(one_of_eight, 0.2, 0.9)
+    assert not has_contrast(torch.ones(8, dtype=torch.bool), 0.1, 0.9)
+    assert not has_contrast(torch.zeros(8, dtype=torch.bool), 0.1, 0.9)
 
 
 def test_each_rollout_weighs_the_same_however_long(success: torch.Tensor) -> None:
