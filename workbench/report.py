@@ -13,6 +13,7 @@ from workbench.run_data import RunData
 from wovr_core.files import write_bytes
 from wovr_core.pipeline import STAGES
 from wovr_core.statistics import format_rate
+from wovr_core.types import CHUNK
 
 STRIPS = 4
 
@@ -106,7 +107,9 @@ def _strip(data: RunData, row: Mapping[str, Any]) -> dict[str, str]:
         f"“{rollout.task.instruction}”, from frame {rollout.start.step} ({reason}), "
         f"{len(rollout.actions)} imagined actions, largest difference {max(row['divergence']):.1f} of 255"
     )
-    image = data_uri(film_strip([real.frames, rollout.frames]))
+    # What comes after an imagined success is masked in training: it is not worth a picture.
+    end = min(len(rollout.frames), row["depth"] + CHUNK + 1)
+    image = data_uri(film_strip([real.frames[:end], rollout.frames[:end]]))
     return {"verdict": verdict, "kind": kind, "caption": caption, "image": image, "alt": f"{verdict}; {caption}"}
 
 

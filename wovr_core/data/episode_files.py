@@ -1,6 +1,6 @@
 """One safetensors file per episode or rollout, and folders of them.
 
-The layout is described in docs of the format: tensors by name, metadata as JSON in the header under "wovr".
+Tensors by name (see `_EPISODE_ARRAYS`, `_ROLLOUT_ARRAYS`), metadata as JSON in the header under "wovr".
 A file is written atomically; reading checks every tensor's dtype and shape and raises CorruptFileError.
 """
 
