@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 RUN ?= demo
 
-.PHONY: help install system demo test test-all lint format types screenshots clean
+.PHONY: help install system demo test test-slow test-all lint format types screenshots clean
 
 help:
 	@echo "make demo   install, run the whole WoVR loop on LIBERO, write a report (about 12 minutes on 2 cores)"
@@ -38,12 +38,14 @@ format: install
 	$(BIN)/ruff format .
 
 # The browser tests drive Debian's Chromium.
-test test-all screenshots: SYSTEM_PACKAGES := chromium
+test test-slow screenshots: SYSTEM_PACKAGES := chromium
 test: lint types
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
-test-all: lint types
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+test-slow: install
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist load -m slow
+
+test-all: test test-slow
 
 # Needs a finished run (make demo) and Chromium; SHOT_RUN names another run.
 screenshots: install

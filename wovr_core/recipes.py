@@ -70,22 +70,22 @@ def demo() -> Recipe:
         collect_base=CollectPolicyConfig(episodes=12, max_steps=160),
         world_model=WorldModelTrainingConfig(
             model=quick,
-            autoencoder=AutoencoderTraining(steps=1000),
-            transformer=TransformerTraining(steps=800, batch=16, learning_rate=1e-3, ema_decay=0.99),
+            autoencoder=AutoencoderTraining(steps=900),
+            transformer=TransformerTraining(steps=550, batch=16, learning_rate=1e-3, ema_decay=0.99),
             held_out=6,
             horizons=(8, 32, 64, 96),
             solver_steps=1,
         ),
-        reward=RewardTrainingConfig(steps=200, batch=48, learning_rate=2e-3, imagined_chunks=11, held_out=16),
+        reward=RewardTrainingConfig(steps=160, batch=48, learning_rate=2e-3, imagined_chunks=9, held_out=16),
         keyframes=KeyframeConfig(count=40, initial_share=0.15),
-        rl=PolicyRLConfig(updates=6, groups=6, group_size=8, chunks=11),
+        rl=PolicyRLConfig(updates=6, groups=6, group_size=8, chunks=9),
         collect_evolved=CollectPolicyConfig(episodes=10, max_steps=160),
         refine=RefineConfig(
-            transformer=TransformerTraining(steps=100, batch=16, learning_rate=3e-4, ema_decay=0.95),
+            transformer=TransformerTraining(steps=60, batch=16, learning_rate=3e-4, ema_decay=0.95),
             reward_steps=60,
             held_out=4,
         ),
-        imagine=ImagineConfig(starts=12, group_size=4, chunks=11, solver_steps=1),
+        imagine=ImagineConfig(starts=12, group_size=4, chunks=9, solver_steps=1),
         evaluate=EvaluateConfig(trials=20, temperature=1.0, max_steps=160),
     )
 
