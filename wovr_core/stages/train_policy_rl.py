@@ -43,7 +43,7 @@ class PolicyRLConfig:
     epochs: int = 2
     """Passes over each update's groups."""
     learning_rate: float = 2e-5
-    """As RLinf published it. At 1e-4 the demo's policy followed the world model's errors and lost its real success."""
+    """As RLinf published it. Larger steps follow the world model's errors: watch real success beside imagined."""
     kept_groups: int = 2
     """Groups of each update whose rollouts are written down, to be looked at."""
 
