@@ -191,7 +191,7 @@ def _next(data: RunData) -> str:
         [
             "wovr app                                        # scrub these rollouts frame by frame, flag what is wrong",
             "wovr run pipeline --recipe cpu                  # all ten tasks of the suite: hours, resumable",
-            "wovr run pipeline --recipe demo --run other --set tasks=[0]   # another task",
+            "wovr run pipeline --recipe demo --run other --set tasks=[4]   # another task",
             "wovr run list                                   # the stages, one by one",
         ]
     )
