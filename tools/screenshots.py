@@ -1,6 +1,6 @@
 """Renders the pictures of the README: the report, page Inspect (light and dark) and the first notebook.
 
-python tools/screenshots.py [--run NAME] [--out docs/images] [--only report,inspect,notebook]
+python tools/screenshots.py [--run NAME] [--out docs/images] [--only strip,report,inspect,notebook]
                             [--item STAGE/ID] [--frame K] [--span FIRST:LAST:LABEL:NOTE]
 
 The run stays as it is: its files are linked into a temporary folder, and annotations go there.
@@ -24,6 +24,8 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from apps.bench.browser import chromium, served
 from workbench.catalogue.catalogue import Catalogue, CatalogueConfig, newest
@@ -64,7 +66,7 @@ _SEEK = """[...document.querySelectorAll('.jp-OutputArea *')].forEach((node) => 
   const scrubber = node.wovrScrubber;
   if (scrubber) scrubber.seek(Math.floor(scrubber.meta.frames * 0.8));
 })"""
-PARTS = ("report", "inspect", "notebook")
+PARTS = ("strip", "report", "inspect", "notebook")
 
 
 def main() -> int:
@@ -73,7 +75,7 @@ def main() -> int:
         "--run", help="name or folder of a finished run (default: the newest demo run, else the newest)"
     )
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images")
-    parser.add_argument("--only", default=",".join(PARTS), help="which of report,inspect,notebook")
+    parser.add_argument("--only", default=",".join(PARTS), help="which of strip,report,inspect,notebook")
     parser.add_argument("--item", help="STAGE/ID of the rollout in the scrubber (default: the most telling one)")
     parser.add_argument("--frame", type=int, help="frame to show (default: where the difference is greatest)")
     parser.add_argument("--span", help="FIRST:LAST:LABEL:NOTE of an annotation to show")
@@ -94,6 +96,8 @@ def render(options: argparse.Namespace) -> None:
     parts = options.only.split(",")
     with tempfile.TemporaryDirectory() as scratch, chromium() as browser:
         copy = linked_copy(run, Path(scratch) / "runs")
+        if "strip" in parts:
+            strip(copy, options.out)
         if "report" in parts:
             report(browser, copy, options.out)
         if "inspect" in parts:
@@ -114,6 +118,19 @@ def linked_copy(run: Path, below: Path) -> Path:
     below.mkdir(parents=True)
     ignore = shutil.ignore_patterns("annotations.jsonl", ".lock", "*.tmp")
     return Path(shutil.copytree(run, below / run.name, copy_function=link, ignore=ignore))
+
+
+def strip(run: Path, out: Path) -> None:
+    """Real over imagined, for the three most telling audited rollouts."""
+    from workbench.film_strips import png_bytes
+    from workbench.report import strip_picture, telling_rows
+    from workbench.run_data import RunData
+
+    data = RunData(run)
+    pictures = [strip_picture(data, row) for row in telling_rows(data)[:3]]
+    gap = np.full((12, pictures[0].shape[1], 3), 255, np.uint8)
+    rows = [part for picture in pictures for part in (picture, gap)][:-1]
+    write_bytes(out / "film-strip.png", png_bytes(np.concatenate(rows)))
 
 
 def report(browser: Browser, run: Path, out: Path) -> None:

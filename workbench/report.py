@@ -13,7 +13,7 @@ from workbench.run_data import RunData
 from wovr_core.files import write_bytes
 from wovr_core.pipeline import STAGES
 from wovr_core.statistics import format_rate
-from wovr_core.types import CHUNK
+from wovr_core.types import CHUNK, Frames
 
 STRIPS = 4
 
@@ -82,19 +82,30 @@ def _cards(data: RunData) -> list[dict[str, str]]:
 
 
 def _strips(data: RunData) -> list[dict[str, str]]:
-    """The most telling audited rollouts: first of each kind of outcome, then more."""
+    return [_strip(data, row) for row in telling_rows(data)[:STRIPS]]
+
+
+def telling_rows(data: RunData) -> list[dict[str, Any]]:
+    """The audited rollouts, the most telling ones first: one of each kind of outcome, then the others."""
     rows = sorted(data.audit_rows(), key=lambda r: (-max(r["divergence"]), r["rollout_id"]))
     kinds: dict[tuple[bool, bool], list[dict[str, Any]]] = {}
     for row in rows:
         kinds.setdefault((row["imagined_success"], row["real_success"]), []).append(row)
     order = [(True, False), (True, True), (False, True), (False, False)]
-    chosen = [kinds[kind].pop(0) for kind in order if kinds.get(kind)]
+    # The worst where imagination erred, the most faithful where it was right.
+    chosen = [kinds[kind].pop(0 if kind[0] != kind[1] else -1) for kind in order if kinds.get(kind)]
     spare = [row for kind in order for row in kinds.get(kind, [])]
-    return [_strip(data, row) for row in [*chosen, *spare][:STRIPS]]
+    return [*chosen, *spare]
+
+
+def strip_picture(data: RunData, row: Mapping[str, Any]) -> Frames:
+    """Real over imagined, up to a chunk past the imagined success: what comes later is masked in training."""
+    end = row["depth"] + CHUNK + 1
+    return film_strip([data.replay(row["rollout_id"]).frames[:end], data.rollout(row["rollout_id"]).frames[:end]])
 
 
 def _strip(data: RunData, row: Mapping[str, Any]) -> dict[str, str]:
-    rollout, real = data.rollout(row["rollout_id"]), data.replay(row["rollout_id"])
+    rollout = data.rollout(row["rollout_id"])
     verdicts = {
         (True, False): ("false success: imagined, not real", "false"),
         (True, True): ("success, imagined and real", "true"),
@@ -107,9 +118,7 @@ def _strip(data: RunData, row: Mapping[str, Any]) -> dict[str, str]:
         f"“{rollout.task.instruction}”, from frame {rollout.start.step} ({reason}), "
         f"{len(rollout.actions)} imagined actions, largest difference {max(row['divergence']):.1f} of 255"
     )
-    # What comes after an imagined success is masked in training: it is not worth a picture.
-    end = min(len(rollout.frames), row["depth"] + CHUNK + 1)
-    image = data_uri(film_strip([real.frames[:end], rollout.frames[:end]]))
+    image = data_uri(strip_picture(data, row))
     return {"verdict": verdict, "kind": kind, "caption": caption, "image": image, "alt": f"{verdict}; {caption}"}
 
 
