@@ -115,7 +115,7 @@ def cpu() -> Recipe:
 
 
 def smoke() -> Recipe:
-    """Every stage at its smallest, in about a minute: shows that the machinery works, learns nothing."""
+    """Every stage at its smallest, in a minute or two: shows that the machinery works, learns nothing."""
     codec = AutoencoderConfig(image_size=32, width=16, latent_channels=4)
     return Recipe(
         name="smoke",
