@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from apps.commands import GROUPS
 from wovr_core.errors import Interrupted, UnknownNameError, WovrError
 
 EXIT_OK, EXIT_FAILED, EXIT_USER, EXIT_INTERRUPTED = 0, 1, 2, 130
@@ -107,6 +108,9 @@ def build_parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", parents=[common], help="check this machine and say what to install")
     doctor.add_argument("--json", action="store_true", help="print the checks as JSON")
     doctor.set_defaults(function=_doctor)
+
+    for group in GROUPS:
+        group.add_commands(commands, common)
     return parser
 
 

@@ -1,0 +1,18 @@
+"""Groups of commands of `wovr`, one module each: `add_commands(commands, common)` adds its parsers.
+
+`commands` is what argparse's `add_subparsers` returned, `common` the parent parser with --verbose. A module
+imports at its top only what parsing needs; its functions import what they run.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+
+class Group(Protocol):
+    """A module of this package."""
+
+    def add_commands(self, commands: Any, common: Any) -> None: ...
+
+
+GROUPS: tuple[Group, ...] = ()
