@@ -1,0 +1,1 @@
+"""Jobs: stages of the method as processes that outlive whoever started them."""
