@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wovr_core.errors import MissingDependencyError, WovrError
-from wovr_core.types import Frames
+from wovr_core.types import FloatArray, Frames, IntArray
 
 if TYPE_CHECKING:
     import mujoco
@@ -206,10 +206,6 @@ class OffscreenRenderer:
         prepare()
         import mujoco
 
-        camera_id = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, camera)
-        if camera_id < 0:
-            names = [model.camera(i).name for i in range(model.ncam)]
-            raise WovrError(f"no camera {camera!r} in this scene; it has {', '.join(names)}")
         self._mujoco = mujoco
         self._model = model
         self.size = size
@@ -217,25 +213,74 @@ class OffscreenRenderer:
         model.vis.global_.offheight = size
         self.scn = mujoco.MjvScene(model, maxgeom=max_geoms)
         self.option = mujoco.MjvOption()
-        self.camera = mujoco.MjvCamera()
-        self.camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
-        self.camera.fixedcamid = camera_id
+        self.camera = self._fixed_camera(camera)
         self._rect = mujoco.MjrRect(0, 0, size, size)
         with current_context():
             self._drawing: Any = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+            self._drawing.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR  # as it lies in the buffer
         _renderers.add(self)
 
-    def render(self, data: mujoco.MjData) -> Frames:
-        """(size, size, 3) RGB as OpenGL lays it out: the first row is the lowest."""
+    def render(self, data: mujoco.MjData, camera: str | None = None) -> Frames:
+        """(size, size, 3) RGB as OpenGL lays it out: the first row is the lowest.
+
+        Args:
+            data: what to draw.
+            camera: another camera of the model than the renderer's own.
+
+        Raises:
+            WovrError: the model has no such camera.
+        """
         pixels = np.empty((self.size, self.size, 3), dtype=np.uint8)
+        self._draw(data, self._fixed_camera(camera) if camera else self.camera, pixels, None)
+        return pixels
+
+    def render_geoms(self, data: mujoco.MjData) -> tuple[IntArray, FloatArray]:
+        """Which geom covers each pixel, and how far away it is: one pass without light, shadow or texture.
+
+        Returns:
+            (size, size) the geom's id in the model, or -1 where nothing is or what is there is no geom; and
+            (size, size) the distance along the camera's axis in m (the far plane's where nothing is). The
+            first row is the lowest.
+        """
+        m, scn = self._mujoco, self.scn
+        codes = np.empty((self.size, self.size, 3), dtype=np.uint8)
+        depth = np.empty((self.size, self.size), dtype=np.float32)
+        flags, sites = scn.flags.copy(), self.option.sitegroup.copy()
+        scn.flags[m.mjtRndFlag.mjRND_SEGMENT] = scn.flags[m.mjtRndFlag.mjRND_IDCOLOR] = 1
+        self.option.sitegroup[:] = 0  # this pass knows no transparency: an invisible marker would cover things
+        try:
+            self._draw(data, self.camera, codes, depth)
+        finally:
+            scn.flags[:], self.option.sitegroup[:] = flags, sites
+        # a code is the number that the scene gave to what it drew, plus one
+        geom_of = np.full(scn.maxgeom + 1, -1, dtype=np.int64)
+        for drawn in scn.geoms[: scn.ngeom]:
+            if drawn.objtype == m.mjtObj.mjOBJ_GEOM and drawn.segid >= 0:
+                geom_of[drawn.segid + 1] = drawn.objid
+        geoms = geom_of[codes.astype(np.int64) @ np.array([1, 256, 65536])]
+        near, far = scn.camera[0].frustum_near, scn.camera[0].frustum_far
+        # the buffer runs from 1 at the near plane to 0 at the far one, hyperbolically
+        return geoms, (near * far / (near + depth.astype(np.float64) * (far - near))).astype(np.float32)
+
+    def _draw(self, data: mujoco.MjData, camera: mujoco.MjvCamera, colour: Frames, depth: FloatArray | None) -> None:
         m = self._mujoco
         everything = m.mjtCatBit.mjCAT_ALL
-        m.mjv_updateScene(self._model, data, self.option, None, self.camera, everything, self.scn)
+        m.mjv_updateScene(self._model, data, self.option, None, camera, everything, self.scn)
         with current_context():
             m.mjr_setBuffer(m.mjtFramebuffer.mjFB_OFFSCREEN, self._drawing)
             m.mjr_render(self._rect, self.scn, self._drawing)
-            m.mjr_readPixels(pixels, None, self._rect, self._drawing)
-        return pixels
+            m.mjr_readPixels(colour, depth, self._rect, self._drawing)
+
+    def _fixed_camera(self, name: str) -> mujoco.MjvCamera:
+        m = self._mujoco
+        index = m.mj_name2id(self._model, m.mjtObj.mjOBJ_CAMERA, name)
+        if index < 0:
+            names = [self._model.camera(i).name for i in range(self._model.ncam)]
+            raise WovrError(f"no camera {name!r} in this scene; it has {', '.join(names)}")
+        camera = m.MjvCamera()
+        camera.type = m.mjtCamera.mjCAMERA_FIXED
+        camera.fixedcamid = index
+        return camera
 
     def close(self) -> None:
         """Free what the driver holds for this model; harmless when repeated, or when the process ends."""

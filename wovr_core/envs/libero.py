@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from wovr_core.envs import gl, libero_render, libero_state, libero_suites
 from wovr_core.envs.base import StepResult
 from wovr_core.envs.libero_control import ArmControl
 from wovr_core.envs.libero_render import Profile
 from wovr_core.envs.libero_scene import SceneIndex
+from wovr_core.envs.libero_streams import StreamCamera, check_streams
 from wovr_core.errors import UnknownNameError, WovrError
 from wovr_core.types import ACTION_DIM, NULL_ACTION, FloatArray, Frames, StateArray, TaskId
 
@@ -42,12 +44,15 @@ class LiberoConfig:
     evaluation waits ten as well."""
     joint_noise: float = 0.02
     """Deviation (rad, Gaussian) of each arm joint at a training start: that of LIBERO's evaluation states."""
+    streams: tuple[str, ...] = ()
+    """What `LiberoEnv.streams` draws beside the frame: names of `libero_streams.STREAMS`."""
 
     def __post_init__(self) -> None:
         if self.suite not in libero_suites.SUITES:
             raise UnknownNameError("suite", self.suite, libero_suites.SUITES)
         libero_render.check_profile(self.profile)
         libero_render.find_view(self.view)
+        check_streams(self.streams)
         if not 16 <= self.size <= 1024:
             raise WovrError(f"frame size {self.size} is out of range; 16 to 1024 pixels")
         if self.settle_steps < 0:
@@ -82,6 +87,7 @@ class LiberoEnv:
         self._domain.visualize(dict.fromkeys(self._domain._visualizations, False))
         self._layout = libero_state.StateLayout.of(str(self._task), self._domain)
         self._scene = SceneIndex(self._domain)
+        self._streams = StreamCamera(self._domain, self._renderer, config.streams)
         self._arm = ArmControl(self._domain)
         self._success = False
 
@@ -108,6 +114,10 @@ class LiberoEnv:
     def goal(self) -> tuple[tuple[str, ...], ...]:
         """Predicates that must all hold, such as (("in", "alphabet_soup_1", "basket_1_contain_region"),)."""
         return tuple(tuple(clause) for clause in self._domain.parsed_problem["goal_state"])
+
+    def holds(self, clause: tuple[str, ...]) -> bool:
+        """LIBERO's verdict on one predicate now, such as ("in", "alphabet_soup_1", "basket_1_contain_region")."""
+        return bool(self._domain._eval_predicate(list(clause)))
 
     def reset(self, seed: int) -> Frames:
         """Draw a training start; a function of the seed alone, whatever happened here before.
@@ -179,6 +189,17 @@ class LiberoEnv:
     def frame(self) -> Frames:
         """(H, W, 3) u8 RGB of the present state, in PICTURE_CONVENTION."""
         return np.ascontiguousarray(self._renderer.render(self.data)[::-1, ::-1])
+
+    def streams(self) -> dict[str, npt.NDArray[Any]]:
+        """The configured streams of the present state, in PICTURE_CONVENTION: "wrist" (H, W, 3) u8 RGB,
+        "depth" (H, W) f32 m along the main camera's axis, "segmentation" (H, W) u8 into `segmentation_names`.
+        """
+        return self._streams.draw(self.data)
+
+    @property
+    def segmentation_names(self) -> tuple[str, ...]:
+        """What the numbers of a segmentation mean: ("background", "robot", "gripper", "basket_1", ...)."""
+        return self._streams.names
 
     def poses(self) -> dict[str, FloatArray]:
         """(7,) xyz (m) + wxyz of every object and fixture by LIBERO's name, and of the grip site as "eef"."""
