@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from wovr_core.envs.env_cache import EnvCache
-from wovr_core.envs.experts import ExpertConfig, run_expert_episode
+from wovr_core.envs.expert.demonstrations import ExpertConfig, run_expert_episode
 from wovr_core.envs.libero import LiberoConfig, LiberoEnv
 from wovr_core.types import CHUNK, NULL_ACTION, Episode, FloatArray, StateArray
 

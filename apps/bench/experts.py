@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from apps.bench import Row, row
-from wovr_core.envs.experts import ExpertConfig, NoiseConfig, run_expert_episode
+from wovr_core.envs.expert.demonstrations import ExpertConfig, NoiseConfig, run_expert_episode
 from wovr_core.envs.libero import LiberoConfig, LiberoEnv
 from wovr_core.statistics import format_rate
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wovr_core.data.episode_files import SUFFIX, EpisodeSet, read_episode, write_episode
-from wovr_core.envs.experts import ExpertConfig
+from wovr_core.envs.expert.demonstrations import ExpertConfig
 from wovr_core.envs.libero import LiberoConfig
 from wovr_core.envs.pool import EnvPool
 from wovr_core.errors import CorruptFileError, Interrupted, WovrError

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from wovr_core.envs import libero_render
-from wovr_core.envs.expert_skills import expert_action, look
+from wovr_core.envs.expert.skills import expert_action, look
 from wovr_core.envs.libero import LiberoConfig, LiberoEnv
 from wovr_core.envs.libero_render import VIEWS, View, apply_view, fast_meshes, find_view, lod_file, visual_meshes
 from wovr_core.envs.mesh_files import Mesh, load_mesh, obj_text

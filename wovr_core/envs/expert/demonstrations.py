@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from wovr_core.envs.expert_skills import (
+from wovr_core.envs.expert.skills import (
     CLOSE,
     OPEN,
     OPEN_WIDTH,

@@ -8,9 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from wovr_core.envs import expert_skills
-from wovr_core.envs.expert_skills import HAND_BELOW, SHAPES, Sight, clear_yaw, expert_action, look
-from wovr_core.envs.experts import ExpertConfig, FaultConfig, FaultKind, Noise, NoiseConfig, run_expert_episode
+from wovr_core.envs.expert import skills as expert_skills
+from wovr_core.envs.expert.demonstrations import (
+    ExpertConfig,
+    FaultConfig,
+    FaultKind,
+    Noise,
+    NoiseConfig,
+    run_expert_episode,
+)
+from wovr_core.envs.expert.skills import HAND_BELOW, SHAPES, Sight, clear_yaw, expert_action, look
 from wovr_core.envs.libero import LiberoConfig, LiberoEnv
 from wovr_core.errors import WovrError
 from wovr_core.types import CHUNK, Episode
