@@ -24,6 +24,8 @@ def env() -> Iterator[LiberoEnv]:
 
 def test_a_step_is_robosuite_s_step_to_the_bit(env: LiberoEnv) -> None:
     """LIBERO's whole `step`, forward passes and sensors included, from the same start."""
+    sensors_off = env.model.opt.disableflags
+    assert sensors_off != 0
     env.reset(4)
     start = env.sim_state()
     play.grasp_and_lift(env, "alphabet_soup_1")  # contacts, both gripper commands, zero rotations
@@ -32,10 +34,13 @@ def test_a_step_is_robosuite_s_step_to_the_bit(env: LiberoEnv) -> None:
         env.restore(begin)
         states, _, success = play.record(env, actions)
         env.restore(begin)
+        env.model.opt.disableflags = 0
         for step, action in enumerate(actions):
             done = env._domain.step(action.astype(np.float64))[2]
             assert np.array_equal(env.sim_state(), states[step + 1]), step
             assert bool(done) == success[step + 1]
+        assert env.data.sensordata.any()
+        env.model.opt.disableflags = sensors_off
 
 
 def test_the_gripper_moves_at_its_own_pace_and_holds_at_zero(env: LiberoEnv) -> None:
