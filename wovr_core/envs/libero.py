@@ -17,6 +17,7 @@ import numpy.typing as npt
 from wovr_core.envs import gl, libero_render, libero_state, libero_suites
 from wovr_core.envs.base import StepResult
 from wovr_core.envs.libero_control import ArmControl
+from wovr_core.envs.libero_parts import Part, PartIndex
 from wovr_core.envs.libero_render import Profile
 from wovr_core.envs.libero_scene import SceneIndex
 from wovr_core.envs.libero_streams import StreamCamera, check_streams
@@ -87,6 +88,7 @@ class LiberoEnv:
         self._domain.visualize(dict.fromkeys(self._domain._visualizations, False))
         self._layout = libero_state.StateLayout.of(str(self._task), self._domain)
         self._scene = SceneIndex(self._domain)
+        self._parts = PartIndex(self._domain)
         self._streams = StreamCamera(self._domain, self._renderer, config.streams)
         self._arm = ArmControl(self._domain)
         self._success = False
@@ -208,6 +210,10 @@ class LiberoEnv:
     def site_position(self, name: str) -> FloatArray:
         """(3,) position (m) of a site, such as a goal's region "basket_1_contain_region"."""
         return self._scene.site_position(self.data, name)
+
+    def part(self, name: str) -> Part:
+        """The moving part of a fixture or of one of its regions, such as "wooden_cabinet_1_top_region"."""
+        return self._parts.see(self.model, self.data, name)
 
     def gripper_width(self) -> float:
         """Distance between the finger pads' joints, in m: 0 closed, 0.08 open."""

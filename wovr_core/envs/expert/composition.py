@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from wovr_core.envs.expert import pick_place
+from wovr_core.envs.expert import fixtures, pick_place
 from wovr_core.envs.expert.hand import OPEN, move
 from wovr_core.envs.expert.subgoals import Clause, Rule, Subgoal
 from wovr_core.errors import WovrError
 from wovr_core.types import FloatArray
 
-RULES: tuple[Rule, ...] = (*pick_place.RULES,)
+RULES: tuple[Rule, ...] = (*fixtures.RULES, *pick_place.RULES)
 """The first that matches a clause makes its subgoals: special ones stand before general ones."""
 REST_ABOVE = 0.10
 """Height (m) above where it was done that the hand retreats to; see `rest`."""
