@@ -44,10 +44,11 @@ class JobKind:
 
     def check(self, spec: JobSpec) -> None:
         """Raises UnknownNameError or WovrError; see `JobSpec.check`."""
-        from wovr_core import recipes
         from wovr_core.config import from_dict, override
 
         if self.recipe:
+            from wovr_core import recipes  # brings torch: seconds
+
             if not spec.recipe:
                 raise WovrError(f"a {self.name} job needs a recipe: {', '.join(recipes.RECIPES)}")
             recipes.check(override(recipes.get(spec.recipe), spec.overrides))
