@@ -92,6 +92,7 @@ class LiberoEnv:
         self._streams = StreamCamera(self._domain, self._renderer, config.streams)
         self._arm = ArmControl(self._domain)
         self._success = False
+        self._verdicts: dict[tuple[str, ...], bool] = {}  # of the present state, as far as they were asked for
 
     @property
     def task(self) -> TaskId:
@@ -119,7 +120,9 @@ class LiberoEnv:
 
     def holds(self, clause: tuple[str, ...]) -> bool:
         """LIBERO's verdict on one predicate now, such as ("in", "alphabet_soup_1", "basket_1_contain_region")."""
-        return bool(self._domain._eval_predicate(list(clause)))
+        if clause not in self._verdicts:
+            self._verdicts[clause] = bool(self._domain._eval_predicate(list(clause)))
+        return self._verdicts[clause]
 
     def reset(self, seed: int) -> Frames:
         """Draw a training start; a function of the seed alone, whatever happened here before.
@@ -256,4 +259,5 @@ class LiberoEnv:
         """
         self._mujoco.mj_fwdPosition(self.model, self.data)
         self._domain._post_process()
+        self._verdicts.clear()
         self._success = bool(self._domain._check_success())
