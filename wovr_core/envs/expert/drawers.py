@@ -9,7 +9,17 @@ import numpy as np
 
 from wovr_core.envs.expert.hand import CLOSE, OPEN
 from wovr_core.envs.expert.subgoals import Clause
-from wovr_core.envs.expert.wrist import UP, Wrist, is_around, leaning, move_and_turn, reach_for, see_wrist, turn_between
+from wovr_core.envs.expert.wrist import (
+    UP,
+    Wrist,
+    is_around,
+    leaning,
+    move_and_turn,
+    reach_for,
+    see_wrist,
+    turn_between,
+    upright,
+)
 from wovr_core.envs.libero_parts import Part
 from wovr_core.types import FloatArray, StateArray
 
@@ -84,5 +94,4 @@ def leave(wrist: Wrist, error: StateArray, posture: StateArray, config: DrawerCo
     ahead = float(error @ forward)
     if wrist.lean > config.upright and np.linalg.norm(error - ahead * forward) < 0.06 and ahead < 0.06:
         return move_and_turn(-0.02 * forward if wrist.width > 0.03 else np.zeros(3), np.zeros(3), OPEN)
-    upright = leaning(posture[:, 2] * 0 + np.array([0.0, 1.0, 0.0]), 0.0)
-    return move_and_turn(0.01 * UP, turn_between(wrist.turn, upright), OPEN)
+    return move_and_turn(0.01 * UP, turn_between(wrist.turn, upright(posture[:, 1])), OPEN)

@@ -9,7 +9,7 @@ import numpy as np
 
 from wovr_core.envs.expert.hand import CLOSE, OPEN
 from wovr_core.envs.expert.subgoals import Clause
-from wovr_core.envs.expert.wrist import UP, Wrist, is_around, leaning, move_and_turn, reach_for, see_wrist, turn_between
+from wovr_core.envs.expert.wrist import UP, Wrist, is_around, move_and_turn, reach_for, see_wrist, turn_between, upright
 from wovr_core.envs.libero_parts import Part
 from wovr_core.types import FloatArray, StateArray
 
@@ -70,7 +70,7 @@ class TurnKnob:
     def act(self, env: Any) -> FloatArray:
         config, wrist, knob = self.config, see_wrist(env), see_knob(env.part(self.fixture))
         across = knob.along if knob.along @ wrist.turn[:, 1] >= 0 else -knob.along
-        posture = leaning(np.zeros(3), 0.0, across)
+        posture = upright(across)
         error = knob.top - config.above * UP - wrist.position
         if self._is_turned(knob):
             rise = 0.02 * UP if wrist.width > knob.thick + 0.01 else np.zeros(3)

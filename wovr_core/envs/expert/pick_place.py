@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from wovr_core.envs.expert import skills
+from wovr_core.envs.expert.hand import see_hand
+from wovr_core.envs.expert.places import place_of
+from wovr_core.envs.expert.shapes import GripConfig, best_grip
+from wovr_core.envs.expert.skills import Sight, SkillConfig, closed_upon, decide, is_clear
+from wovr_core.envs.expert.solids import bounds, see_solids
 from wovr_core.envs.expert.subgoals import Clause, Rule, Subgoal
 from wovr_core.types import FloatArray
 
@@ -15,12 +19,40 @@ class PickPlace:
     """Bring an object where a clause ("in" | "on", object, target) wants it."""
 
     clause: Clause
+    skills: SkillConfig = SkillConfig()
+    grips: GripConfig = GripConfig()
+
+    def look(self, env: Any) -> Sight:
+        """What matters of a LiberoEnv's present state.
+
+        Raises:
+            UnknownNameError: the scene lacks the object or its target.
+        """
+        name = self.clause[1]
+        solids, hand = see_solids(env), see_hand(env)
+        corners = solids.of(name)
+        boxes = bounds(corners)
+        obstacles = solids.but(name)
+        sight = Sight(
+            hand=hand,
+            origin=env.poses()[name][:3],
+            low=boxes[:, :3].min(axis=0),
+            high=boxes[:, 3:].max(axis=0),
+            grip=best_grip(name, corners, solids.centres[name], hand, obstacles, self.grips),
+            held=env.held_object() == name,
+            place=place_of(env, solids, self.clause),
+            satisfied=env.holds(self.clause),
+            obstacles=obstacles,
+        )
+        return replace(sight, held=sight.held or closed_upon(sight))
 
     def done(self, env: Any) -> bool:
-        return False
+        """Whether the object is in its place and out of the fingers."""
+        return env.holds(self.clause) and is_clear(self.look(env))
 
     def act(self, env: Any) -> FloatArray:
-        return skills.expert_action(skills.look(env))
+        """(7,) approach, grasp, carry, release or retreat, whichever fits."""
+        return decide(self.look(env), self.skills)
 
 
 def pick_and_place(clause: Clause) -> tuple[Subgoal, ...]:

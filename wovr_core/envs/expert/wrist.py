@@ -48,17 +48,24 @@ def see_wrist(env: Any) -> Wrist:
     return Wrist(pose[:3], turn, env.gripper_width())
 
 
-def leaning(direction: StateArray, lean: float, across: StateArray | None = None) -> StateArray:
-    """(3, 3) rotation of a hand whose fingers point down and, by `lean` rad, along (3,) `direction` (level).
+def upright(across: StateArray) -> StateArray:
+    """(3, 3) rotation of a hand that points down, with (3,) `across`, level, the line across its fingers."""
+    return np.stack([np.cross(across, -UP), across, -UP], axis=1)
 
-    `across` (3,), level and at right angles to `direction`, is the line across the fingers; by default the
-    one of the two nearest to that of the hand at rest, world x.
+
+def leaning(direction: StateArray, lean: float, across: StateArray | None = None) -> StateArray:
+    """(3, 3) rotation of a hand whose fingers point down and, by `lean` rad, along (3,) `direction`, level.
+
+    `across` (3,), level, is the line across the fingers of that hand before it leans over; by default the
+    line at right angles to `direction` that is nearer to that of the hand at rest, world x.
     """
-    pointing = np.sin(lean) * direction - np.cos(lean) * UP
     if across is None:
         across = np.cross(direction, UP)
         across = across if across[0] >= 0 else -across
-    return np.stack([np.cross(across, pointing), across, pointing], axis=1)
+    axis = np.cross(-UP, direction)
+    skew = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
+    over = np.eye(3) + np.sin(lean) * skew + (1 - np.cos(lean)) * skew @ skew
+    return np.asarray(over @ upright(across))
 
 
 def turn_between(now: StateArray, then: StateArray) -> StateArray:

@@ -1,0 +1,50 @@
+"""How high to go: what has to be cleared on the straight way from here to there."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from wovr_core.types import FloatArray
+
+STEP = 0.01
+"""Distance (m) between the points of the way that are looked at."""
+AHEAD = 0.06
+"""What is nearer than this (m) along the way has to be cleared before going on sideways."""
+NOTHING = -1e3
+
+
+def heights_to_clear(
+    start: FloatArray,
+    goal: FloatArray,
+    spots: FloatArray,
+    obstacles: FloatArray,
+    ignore_at_goal: bool = True,
+    margin: float = 0.008,
+) -> tuple[float, float]:
+    """The highest top (m) over which something has to pass, on the whole way and in its next 6 cm.
+
+    Args:
+        start, goal: (2,) sideways positions, m.
+        spots: (P, 2) points of what moves, relative to its position.
+        obstacles: (N, 6) boxes: lowest, highest x, y, z.
+        ignore_at_goal: leave out what is under `spots` at the goal itself.
+        margin: added around each box, m.
+
+    Returns:
+        Both heights; -1000 where there is nothing to clear.
+    """
+    if len(obstacles) == 0:
+        return NOTHING, NOTHING
+    length = float(np.linalg.norm(goal - start))
+    count = max(int(length / STEP), 1)
+    shares = np.linspace(0, 1, count + 1)
+    way = start + shares[:, None] * (goal - start)
+    points = way[:, None] + spots[None]  # (S, P, 2)
+    low, high = obstacles[:, :2] - margin, obstacles[:, 3:5] + margin
+    hit = ((points[:, :, None] > low) & (points[:, :, None] < high)).all(axis=3).any(axis=1)  # (S, N)
+    if ignore_at_goal:
+        hit &= ~hit[-1]
+    tops = np.where(hit, obstacles[:, 5], NOTHING).max(axis=1)
+    left = (1 - shares) * length
+    tops[left < 0.015] = NOTHING
+    return float(tops.max()), float(tops[shares * length <= AHEAD].max())
