@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from apps.commands import tracking
+
 
 class Group(Protocol):
     """A module of this package."""
@@ -15,4 +17,4 @@ class Group(Protocol):
     def add_commands(self, commands: Any, common: Any) -> None: ...
 
 
-GROUPS: tuple[Group, ...] = ()
+GROUPS: tuple[Group, ...] = (tracking,)
