@@ -55,14 +55,17 @@ class JobKind:
         elif spec.recipe or spec.overrides:
             raise WovrError(f"a {self.name} job takes neither a recipe nor overrides")
         if self.parameters is not None:
-            from_dict(self.parameters, dict(spec.parameters), f"parameters of {self.name}")
             _all_given(self.parameters, spec)
+            from_dict(self.parameters, dict(spec.parameters), f"parameters of {self.name}")
         elif spec.parameters:
             raise WovrError(f"a {self.name} job takes no parameters, got {', '.join(sorted(spec.parameters))}")
 
 
 def _all_given(kind: type, spec: JobSpec) -> None:
-    for f in dataclasses.fields(kind):
+    wanted = dataclasses.fields(kind)
+    if not set(spec.parameters) <= {f.name for f in wanted}:
+        return  # a misspelt one explains itself better
+    for f in wanted:
         required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
         if required and f.name not in spec.parameters:
             raise WovrError(f"a {spec.kind} job needs the parameter {f.name}")
