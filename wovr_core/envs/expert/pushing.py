@@ -19,16 +19,18 @@ class PushConfig:
 
     radius: float = 0.076
     """Of the plate's edge."""
-    low: float = 0.010
-    """Height of the fingertips' middle above the thing's origin: they nearly touch the table."""
+    low: float = 0.018
+    """Height of the fingertips' middle above the region: they nearly touch the table."""
     lean: float = 0.5
     """How far the fingers point back, so that the palm is over the thing and not over what is behind."""
-    start: float = 0.016
+    start: float = 0.012
     """Room left between fingers and edge when the hand comes down behind it."""
     inside: float = 0.028
     """How near the region's middle it is pushed, in x and in y; LIBERO's regions reach 0.04."""
     above: float = 0.24
     """Height above the pushing height at which the hand gets in line; it clears drawers and their handles."""
+    force: float = 0.02
+    """How far ahead of itself the pushing hand aims: what it pushes may push other things in turn."""
     rise: float = 0.05
     """Height above the pushing height at which the hand is clear of it."""
 
@@ -55,20 +57,23 @@ class PushTo:
         place = np.asarray(env.poses()[self.thing][:3], dtype=np.float64)
         if self._is_there(env):
             return move_and_turn(0.02 * UP, np.zeros(3), OPEN)
-        way = np.asarray(env.site_position(self.region), dtype=np.float64) - place
+        region = np.asarray(env.site_position(self.region), dtype=np.float64)
+        way = region - place
         way[2] = 0
         far = float(np.linalg.norm(way))
-        ahead = nearest_side(way)
+        ahead = side_of(way, wrist)
         posture = leaning(-ahead, config.lean, _across(ahead, wrist))
         turn = turn_between(wrist.turn, posture)
-        contact = place - config.touch * ahead + config.low * UP
+        contact = place - config.touch * ahead
+        contact[2] = region[2] + config.low
         error = contact - wrist.position
         gap = float(error @ ahead)
         side = error - gap * ahead
         side[2] = 0
         aside = float(np.linalg.norm(side))
         if _is_behind(gap, aside, float(error[2]), turn):
-            return move_and_turn(error + min(0.02 / far, 1.0) * way, turn, OPEN)
+            height = np.array([0.0, 0.0, error[2]])
+            return move_and_turn(side + height + config.force / far * way, turn, OPEN)
         waiting = error - config.start * ahead
         off = float(np.linalg.norm(waiting[:2])) + 0.1 * max(float(np.linalg.norm(turn)) - 0.2, 0)
         return move_and_turn(waiting + min(6 * max(off - 0.01, 0), config.above) * UP, turn, OPEN)
@@ -88,13 +93,18 @@ def _is_behind(gap: float, aside: float, above: float, turn: StateArray) -> bool
     return -0.02 < gap < 0.04 and aside < 0.02 and above > -0.015 and float(np.linalg.norm(turn)) < 0.4
 
 
-def nearest_side(way: StateArray) -> StateArray:
-    """(3,) whichever of the table's four directions is nearest: from there it is pushed, and both fingertips
-    keep hold of it on ways up to 35 degrees off."""
-    side = np.zeros(3)
-    main = int(np.argmax(np.abs(way[:2])))
-    side[main] = np.sign(way[main])
-    return side
+def side_of(way: StateArray, wrist: Wrist) -> StateArray:
+    """(3,) unit vector from the hand to what it pushes.
+
+    Half way between `way` and the nearest of the table's four directions: from there both fingertips keep
+    hold of it, and the hand stays clear of fixtures, which stand square. A hand that stands at one side already
+    stays there in doubt.
+    """
+    ahead = way / np.linalg.norm(way)
+    sides = np.array([[1.0, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]])
+    nearest = sides[int(np.argmax(sides @ ahead + 0.3 * np.abs(sides @ wrist.turn[:, 1])))]
+    between = ahead + nearest
+    return np.asarray(between / np.linalg.norm(between))
 
 
 def _across(ahead: StateArray, wrist: Wrist) -> StateArray:
