@@ -6,21 +6,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
 
+from wovr_core.audit.gate import GateConfig
 from wovr_core.data.episode_files import write_rollout
 from wovr_core.data.keyframe_files import read_keyframes
 from wovr_core.imagination import imagine_groups
 from wovr_core.model_files import POLICY, load_policy, save_model
 from wovr_core.policy.tiny_vla import TinyVLA
-from wovr_core.rl.advantages import has_contrast
+from wovr_core.rl.advantages import has_contrast, is_degenerate
+from wovr_core.rl.group_batch import GroupBatch, of_rollouts
 from wovr_core.rl.grpo_loss import GRPOConfig, grpo_loss
 from wovr_core.seeding import derive_seed
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
 from wovr_core.stages.imagine import Simulator, draw_keyframes, make_env
+from wovr_core.stages.rl_gate import GateSimulator, RLGate
 from wovr_core.stages.training import Stateful, Training, set_learning_rate
-from wovr_core.types import CHUNK, FloatArray, RolloutGroup
+from wovr_core.types import RolloutGroup
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,10 @@ class PolicyRLConfig:
     """As RLinf published it. Larger steps follow the world model's errors: watch real success beside imagined."""
     kept_groups: int = 2
     """Groups of each update whose rollouts are written down, to be looked at."""
+    post_success_mask: bool = True
+    """Leave out what follows a rollout's first success; without it every step counts alike (the ablation)."""
+    gate: GateConfig = field(default_factory=GateConfig)
+    """Real audits during RL that shorten or stop a task's practice; off unless `gate.every` is set."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,8 @@ class PolicyRLInputs:
     keyframes: str
     keyframes_version: str
     seed: int
+    gate: GateSimulator | None = None
+    """Where the gate audits; may be None while it is off."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,10 @@ class PolicyRLOutputs:
     rollouts: str
     parameter_change: float
     """Euclidean distance of the weights from those at the start, over their norm."""
+    gate: dict[str, dict[str, list[int]]] = field(default_factory=dict)
+    """`RLGate.to_dict`: per task, the final length and every audited success."""
+    gate_replays: int = 0
+    """Real episodes that the gate spent."""
 
 
 def run(
@@ -83,15 +95,22 @@ def run(
     keyframes = read_keyframes(Path(inputs.keyframes))
     optimizer = torch.optim.AdamW(policy.parameters(), lr=0.0, weight_decay=0.0)
     tally = GroupTally()
+    gate = RLGate(config.gate, config.chunks, {k.task.task for k in keyframes}, inputs.gate, inputs.seed)
 
     modules: dict[str, Stateful] = {"policy": policy, "tally": tally}
+    if config.gate.every:
+        modules["gate"] = gate
     with Training(folder, steps=config.updates, modules=modules, optimizer=optimizer, log_every=1) as training:
         for update in training:
             set_learning_rate(optimizer, config.learning_rate)
+            open_keyframes = gate.open_keyframes(keyframes)
+            if not open_keyframes:  # the gate has stopped every task
+                training.log({"groups": 0.0, "informative_groups": 0.0})
+                continue
             groups = imagine_groups(
                 policy,
                 env,
-                draw_keyframes(keyframes, config.groups, inputs.seed, "rl", update),
+                draw_keyframes(open_keyframes, config.groups, inputs.seed, "rl", update),
                 group_size=config.group_size,
                 chunks=config.chunks,
                 temperature=config.temperature,
@@ -102,21 +121,14 @@ def run(
             for group in groups[: config.kept_groups]:
                 for rollout in group.rollouts:
                     write_rollout(folder.path / "rollouts", rollout)
-            informative = [group for group in groups if is_informative(group, config)]
-            tally.add(len(groups), len(informative))
-            metrics: dict[str, float] = {}
-            for _ in range(config.epochs if informative else 0):
-                optimizer.zero_grad()
-                parts = []
-                for group in informative:
-                    loss, part = group_loss(policy, group, config)
-                    (loss / len(informative)).backward()
-                    parts.append(part)
-                metrics = {key: sum(part[key] for part in parts) / len(parts) for key in parts[0]}
-                norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
-                metrics["gradient_norm"] = float(norm)
-                optimizer.step()
-            training.log(_summary(groups, informative) | metrics)
+            audited = gate.audit(update, groups)
+            batches = [
+                of_rollouts(gate.admit(group), config.post_success_mask)
+                for group in groups
+                if gate.chunks[group.rollouts[0].task.task]
+            ]
+            metrics = learn(policy, optimizer, batches, config, tally)
+            training.log(_summary(groups) | metrics | audited)
 
     path = folder.path / "policy"
     lineage = {k: v for k, v in versions.items() if k != "policy"} | {"parent": start_version}
@@ -134,46 +146,59 @@ def run(
     )
 
 
-def is_informative(group: RolloutGroup, config: PolicyRLConfig) -> bool:
-    """Whether the group's siblings ended differently enough to learn from; the others are dropped."""
-    success = torch.from_numpy(group.rewards) > 0
-    return not group.degenerate and has_contrast(success, *config.success_share)
+def learn(
+    policy: TinyVLA,
+    optimizer: torch.optim.Optimizer,
+    batches: Sequence[GroupBatch],
+    config: PolicyRLConfig,
+    tally: GroupTally,
+) -> dict[str, float]:
+    """One update, imagined or real: `epochs` steps on those groups whose members ended differently."""
+    informative = [batch for batch in batches if is_informative(batch, config)]
+    tally.add(len(batches), len(informative))
+    metrics: dict[str, float] = {}
+    for _ in range(config.epochs if informative else 0):
+        optimizer.zero_grad()
+        parts = []
+        for batch in informative:
+            loss, part = batch_loss(policy, batch, config)
+            (loss / len(informative)).backward()
+            parts.append(part)
+        metrics = {key: sum(part[key] for part in parts) / len(parts) for key in parts[0]}
+        norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
+        metrics["gradient_norm"] = float(norm)
+        optimizer.step()
+    return {"informative_groups": float(len(informative)), "groups": float(len(batches))} | metrics
+
+
+def is_informative(batch: GroupBatch, config: PolicyRLConfig) -> bool:
+    """Whether the group's members ended differently enough to learn from; the others are dropped."""
+    return not is_degenerate(batch.returns) and has_contrast(batch.returns > 0, *config.success_share)
 
 
 def group_loss(policy: TinyVLA, group: RolloutGroup, config: PolicyRLConfig) -> tuple[torch.Tensor, dict[str, float]]:
+    """The masked GRPO loss of one imagined group."""
+    return batch_loss(policy, of_rollouts(group, config.post_success_mask), config)
+
+
+def batch_loss(policy: TinyVLA, batch: GroupBatch, config: PolicyRLConfig) -> tuple[torch.Tensor, dict[str, float]]:
     """The masked GRPO loss of one group: every chunk is decided anew from the frame at its head."""
-    frames = torch.stack([torch.from_numpy(r.frames[:-1:CHUNK]) for r in group.rollouts])  # (G, K, H, W, 3)
-    previous = torch.stack([_previous_actions(r.actions, r.context_actions[-1]) for r in group.rollouts])  # (G, K, A)
-    tokens = torch.stack([torch.from_numpy(r.action_tokens) for r in group.rollouts])  # (G, K, C, A)
-    size, chunks = tokens.shape[:2]
+    size, chunks = batch.tokens.shape[:2]
     log_probs = policy.log_prob(
-        frames.flatten(0, 1),
-        [group.rollouts[0].task.instruction] * (size * chunks),
-        previous.flatten(0, 1),
-        tokens.flatten(0, 1),
+        batch.frames.flatten(0, 1),
+        [batch.instruction] * (size * chunks),
+        batch.previous_actions.flatten(0, 1),
+        batch.tokens.flatten(0, 1),
         temperature=config.temperature,
     ).unflatten(0, (size, chunks))
-    return grpo_loss(
-        log_probs,
-        torch.stack([torch.from_numpy(r.log_probs) for r in group.rollouts]),
-        torch.from_numpy(group.rewards),
-        torch.stack([torch.from_numpy(r.loss_mask) for r in group.rollouts]),
-        config.grpo,
-    )
+    return grpo_loss(log_probs, batch.log_probs, batch.returns, batch.loss_mask, config.grpo)
 
 
-def _previous_actions(actions: FloatArray, first: FloatArray) -> torch.Tensor:
-    """(K, A): the action before each chunk's head."""
-    return torch.from_numpy(np.concatenate([first[None], actions[CHUNK - 1 : -1 : CHUNK]]))
-
-
-def _summary(groups: Sequence[RolloutGroup], informative: Sequence[RolloutGroup]) -> dict[str, float]:
+def _summary(groups: Sequence[RolloutGroup]) -> dict[str, float]:
     rewards = torch.cat([torch.from_numpy(g.rewards) for g in groups])
     return {
         "imagined_success_rate": float((rewards > 0).float().mean()),
         "imagined_return": float(rewards.mean()),
-        "informative_groups": float(len(informative)),
-        "groups": float(len(groups)),
     }
 
 

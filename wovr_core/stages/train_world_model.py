@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from wovr_core.data.segments import split_ids
-from wovr_core.model_files import WORLD_MODEL, save_model
+from wovr_core.model_files import WORLD_MODEL, load_world_model, save_model, version_of
 from wovr_core.seeding import derive_seed, torch_generator
 from wovr_core.stages.collect import load_named
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
@@ -60,6 +60,9 @@ class WorldModelInputs:
     """Folders of real episodes."""
     versions: tuple[str, ...]
     seed: int
+    codec: Path | None = None
+    """A world model, trained on the same episodes, whose autoencoder is taken over in place of training one: for
+    ablations of the transformer."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,8 @@ def run(
 ) -> WorldModelOutputs:
     """Both phases, then closed-loop quality on held-out episodes."""
     versions = {"episodes": ",".join(inputs.versions), "seed": str(inputs.seed)}
+    if inputs.codec is not None:
+        versions["codec"] = version_of(inputs.codec)
     folder = StageFolder(out_dir, "train_world_model", config, versions, on_metrics)
     finished = folder.outputs(WorldModelOutputs)
     if finished:
@@ -88,7 +93,11 @@ def run(
     training, held_out = [episodes[i] for i in train_ids], [episodes[i] for i in held_ids]
 
     model = build(replace(config.model, seed=derive_seed(inputs.seed, "world_model_weights")))
-    fit_autoencoder(folder, model, training, config.autoencoder, inputs.seed)
+    if inputs.codec is None:
+        fit_autoencoder(folder, model, training, config.autoencoder, inputs.seed)
+    else:
+        model.codec.load_state_dict(load_world_model(inputs.codec)[0].codec.state_dict())
+        model.codec.eval().requires_grad_(False)
     windows = LatentWindows(model.codec, [e.frames for e in training], [e.actions for e in training])
     fit_transformer(folder, model, windows, config.transformer, inputs.seed)
 

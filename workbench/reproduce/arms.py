@@ -1,0 +1,93 @@
+"""The arms of the studies: one method each, told apart by named switches and nothing else."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from wovr_core.errors import UnknownNameError
+from wovr_core.recipes import Recipe
+from wovr_core.types import CHUNK
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Where the policy practises, and which of WoVR's parts are on."""
+
+    name: str
+    practice: Literal["none", "imagined", "real"] = "imagined"
+    anchor: bool = True
+    """The world model sees the episode's first frame."""
+    noisy_context: bool = True
+    """It was trained with noise in its recent context."""
+    kir: bool = True
+    """Rollouts begin at keyframes; otherwise all at episode beginnings, and run to the episode's full length."""
+    post_success_mask: bool = True
+    """What follows a rollout's first success is left out of the loss."""
+    pace: bool = True
+    """The refinement's real episodes are the improved policy's, between two rounds of RL; otherwise as many of the base
+    policy's, before both."""
+
+    @property
+    def switches(self) -> str:
+        """What is off, for people: "no anchor, no noisy context"; "" where nothing is."""
+        names = {
+            "no anchor": self.anchor,
+            "no noisy context": self.noisy_context,
+            "no KIR": self.kir,
+            "no post-success mask": self.post_success_mask,
+            "no PACE": self.pace,
+        }
+        return ", ".join(name for name, on in names.items() if not on)
+
+    def apply(self, recipe: Recipe) -> Recipe:
+        """The recipe with this arm's switches set; everything else stays."""
+        model = replace(
+            recipe.world_model.model,
+            anchor=self.anchor,
+            context_noise=recipe.world_model.model.context_noise if self.noisy_context else 0.0,
+        )
+        rl = replace(recipe.rl, post_success_mask=self.post_success_mask)
+        keyframes = recipe.keyframes
+        if not self.kir:
+            # From its beginning an episode takes long to succeed: rollouts run to the end, and fewer of them, so that
+            # an update imagines as many frames as in the other arms.
+            chunks = math.ceil(recipe.evaluate.max_steps / CHUNK)
+            rl = replace(rl, chunks=chunks, groups=max(1, round(rl.groups * rl.chunks / chunks)))
+            keyframes = replace(keyframes, initial_share=1.0)
+        return replace(recipe, world_model=replace(recipe.world_model, model=model), rl=rl, keyframes=keyframes)
+
+
+ARMS: dict[str, Arm] = {
+    arm.name: arm
+    for arm in (
+        Arm("base", practice="none"),
+        Arm("wovr"),
+        Arm("grpo_online", practice="real"),
+        Arm("wmpo", anchor=False, noisy_context=False, kir=False, post_success_mask=False, pace=False),
+        Arm("without_kir", kir=False),
+        Arm("without_mask", post_success_mask=False),
+        Arm("without_pace", pace=False),
+        Arm("without_anchor", anchor=False),
+    )
+}
+MAIN = ("base", "grpo_online", "wmpo", "wovr")
+ABLATIONS = ("base", "wovr", "without_kir", "without_mask", "without_pace", "without_anchor")
+
+WORLD_MODELS: dict[str, dict[str, object]] = {
+    "full": {},
+    "no_reference_frame": {"anchor": False},
+    "one_context_frame": {"recent_frames": 1},
+    "no_noisy_context": {"context_noise": 0.0},
+    "time_channel_only": {"actions_in_tokens": False},
+    "token_channel_only": {"actions_in_time": False},
+}
+"""World-model ablations: name -> keys of `WorldModelConfig` that differ."""
+
+
+def find_arm(name: str) -> Arm:
+    """Raises UnknownNameError ("did you mean")."""
+    if name not in ARMS:
+        raise UnknownNameError("arm", name, ARMS)
+    return ARMS[name]

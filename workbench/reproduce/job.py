@@ -1,0 +1,244 @@
+"""What an arm does, top to bottom: the same stages as the main job, with the arm's switches set.
+
+collect -> sft -> collect_base -> world_model -> reward           shared by all arms (and seeds) of a suite
+keyframes -> rl -> collect_new -> refine -> keyframes -> rl       practice in imagination with PACE
+collect_new -> refine -> keyframes -> rl -> rl                    ... without PACE: the same number of real episodes
+online                                                            practice in the simulator, on the same real budget
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from workbench.reproduce.arms import Arm
+from workbench.reproduce.stage_store import StageStore
+from wovr_core.data.episode_files import EpisodeSet
+from wovr_core.envs.pool import EnvPool
+from wovr_core.errors import WovrError
+from wovr_core.recipes import Recipe
+from wovr_core.stages import (
+    audit,
+    collect,
+    evaluate,
+    imagine,
+    refine_world_model,
+    select_keyframes,
+    train_policy_online,
+    train_policy_rl,
+    train_policy_sft,
+    train_reward,
+    train_world_model,
+)
+from wovr_core.stages.imagine import Simulator
+from wovr_core.stages.rl_gate import GateSimulator
+
+SHARED = ("collect", "sft", "collect_base", "world_model", "reward")
+"""Kinds of stages that an arm's minutes do not contain."""
+JUDGING = ("evaluate", "audit_keyframes", "imagine", "audit")
+"""Nor these: they measure."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all arms of a suite start from."""
+
+    base: Path
+    """The SFT policy."""
+    folders: tuple[str, ...]
+    """Episode folders, the base policy's first."""
+    versions: tuple[str, ...]
+    demonstrations: str
+    base_episodes: str
+
+
+@dataclass(frozen=True)
+class Trained:
+    """An arm's final policy, the imagination it ended with (if any), and what it cost in real episodes."""
+
+    policy: Path
+    simulator: Simulator | None
+    real: Counter[int]
+    """task -> real episodes that influenced training"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One task's evaluation."""
+
+    task: int
+    outcomes: tuple[bool, ...]
+    """Per initial state."""
+
+
+class ArmJob:
+    """One arm on one suite with one seed.
+
+    Args:
+        store: of the suite's run folder.
+        recipe: unchanged by the arm; its seed is that of the shared stages.
+        arm: the method.
+        seed: of everything that comes after the shared stages.
+        pool: simulator processes.
+    """
+
+    def __init__(self, store: StageStore, recipe: Recipe, arm: Arm, seed: int, pool: EnvPool) -> None:
+        self.store, self.arm, self.seed, self.pool = store, arm, seed, pool
+        self.plain = recipe
+        self.recipe = arm.apply(recipe)
+
+    def train(self) -> Trained:
+        """All of the arm's training."""
+        torch.set_num_threads(self.recipe.threads)
+        if self.arm.practice == "none":
+            demos, base = self._base()
+            return Trained(base, None, self._demonstrations_seen(demos.episodes))
+        if self.arm.practice == "real":
+            return self._practise_for_real()
+        return self._practise_in_imagination()
+
+    def evaluations(self, trained: Trained) -> Iterator[Outcome]:
+        """Real success task by task, on LIBERO's own initial states."""
+        for task in self.recipe.tasks:
+            inputs = evaluate.EvaluateInputs(self.recipe.env, (task,), trained.policy, self.seed, self.pool)
+            outputs = self.store.stage("evaluate", evaluate.run, self.recipe.evaluate, inputs)
+            yield Outcome(task, tuple(outputs.outcomes[str(task)]))
+
+    def audit(self, trained: Trained) -> audit.AuditOutputs:
+        """Rollouts of the final policy in the arm's own imagination, from starts that all arms share, and the replay of
+        their actions."""
+        if trained.simulator is None:
+            raise WovrError(f"arm {self.arm.name} imagines nothing that could be audited")
+        shared = self.shared()
+        plain_model = self._world_model(shared, self.plain)
+        inputs = select_keyframes.KeyframeInputs(
+            shared.folders, shared.versions, Path(plain_model.world_model), self.plain.seed
+        )
+        starts = self.store.stage("audit_keyframes", select_keyframes.run, self.plain.keyframes, inputs)
+        imagine_inputs = imagine.ImagineInputs(trained.simulator, starts.keyframes, starts.version, self.seed)
+        rollouts = self.store.stage("imagine", imagine.run, self.plain.imagine, imagine_inputs)
+        audit_inputs = audit.AuditInputs(self.recipe.env, rollouts.rollouts, rollouts.version, self.pool)
+        return self.store.stage("audit", audit.run, self.plain.audit, audit_inputs)
+
+    def minutes(self) -> float:
+        """Of the arm's own training: neither what is shared nor what only measures."""
+        own = {name: s for name, s in self.store.seconds.items() if name.rsplit("-", 1)[0] not in (*SHARED, *JUDGING)}
+        return sum(own.values()) / 60
+
+    def shared(self) -> Shared:
+        """Demonstrations, base policy and its episodes."""
+        demos, base = self._base()
+        inputs = collect.CollectInputs(self.recipe.env, self.recipe.tasks, self.recipe.seed, self.pool, policy=base)
+        episodes = self.store.stage("collect_base", collect.run_policy_episodes, self.recipe.collect_base, inputs)
+        # The current policy's episodes come first: keyframes and world model are about what it meets.
+        folders, versions = (episodes.episodes, demos.episodes), (episodes.version, demos.version)
+        return Shared(base, folders, versions, demos.episodes, episodes.episodes)
+
+    def _base(self) -> tuple[collect.CollectOutputs, Path]:
+        inputs = collect.CollectInputs(self.recipe.env, self.recipe.tasks, self.recipe.seed, self.pool)
+        demos = self.store.stage("collect", collect.run, self.recipe.collect, inputs)
+        sft_inputs = train_policy_sft.PolicySFTInputs(demos.episodes, demos.version, self.recipe.seed)
+        base = self.store.stage("sft", train_policy_sft.run, self.recipe.sft, sft_inputs)
+        return demos, Path(base.policy)
+
+    def _world_model(self, shared: Shared, recipe: Recipe) -> train_world_model.WorldModelOutputs:
+        inputs = train_world_model.WorldModelInputs(shared.folders, shared.versions, recipe.seed)
+        if recipe.world_model.model != self.plain.world_model.model:  # the autoencoder has no switches
+            full = self.store.stage("world_model", train_world_model.run, self.plain.world_model, inputs)
+            inputs = replace(inputs, codec=Path(full.world_model))
+        return self.store.stage("world_model", train_world_model.run, recipe.world_model, inputs)
+
+    def _practise_in_imagination(self) -> Trained:
+        shared, recipe, seed = self.shared(), self.recipe, self.seed
+        world_model = Path(self._world_model(shared, recipe).world_model)
+        reward_inputs = train_reward.RewardInputs(shared.folders, shared.versions, world_model, recipe.seed)
+        reward = self.store.stage("reward", train_reward.run, recipe.reward, reward_inputs)
+        simulator = Simulator(shared.base, world_model, Path(reward.reward))
+        real = _per_task(shared.folders)
+
+        if self.arm.pace:
+            keyframes = self._keyframes(shared.folders, shared.versions, world_model, seed)
+            first = self._rl(simulator, keyframes, seed)
+            simulator = replace(simulator, policy=Path(first.policy))
+            real += _gate_replays(first)
+        collect_inputs = collect.CollectInputs(recipe.env, recipe.tasks, seed + 1, self.pool, simulator.policy)
+        new = self.store.stage("collect_new", collect.run_policy_episodes, recipe.collect_evolved, collect_inputs)
+        real += _per_task([new.episodes])
+        refined = self._refine(shared, simulator, new, reward.held_out)
+        simulator = Simulator(simulator.policy, Path(refined.world_model), Path(refined.reward))
+        folders, versions = (new.episodes, *shared.folders), (new.version, *shared.versions)
+        keyframes = self._keyframes(folders, versions, simulator.world_model, seed + 1)
+        if not self.arm.pace:
+            first = self._rl(simulator, keyframes, seed)
+            simulator = replace(simulator, policy=Path(first.policy))
+            real += _gate_replays(first)
+        second = self._rl(simulator, keyframes, seed + 1)
+        simulator = replace(simulator, policy=Path(second.policy))
+        return Trained(simulator.policy, simulator, real + _gate_replays(second))
+
+    def _keyframes(
+        self, folders: tuple[str, ...], versions: tuple[str, ...], world_model: Path, seed: int
+    ) -> select_keyframes.KeyframeOutputs:
+        inputs = select_keyframes.KeyframeInputs(folders, versions, world_model, seed)
+        return self.store.stage("keyframes", select_keyframes.run, self.recipe.keyframes, inputs)
+
+    def _rl(
+        self, simulator: Simulator, keyframes: select_keyframes.KeyframeOutputs, seed: int
+    ) -> train_policy_rl.PolicyRLOutputs:
+        gate = GateSimulator(self.recipe.env, self.pool)
+        inputs = train_policy_rl.PolicyRLInputs(simulator, keyframes.keyframes, keyframes.version, seed, gate)
+        return self.store.stage("rl", train_policy_rl.run, self.recipe.rl, inputs)
+
+    def _refine(
+        self, shared: Shared, simulator: Simulator, new: collect.CollectOutputs, calibration: Sequence[str]
+    ) -> refine_world_model.RefineOutputs:
+        inputs = refine_world_model.RefineInputs(
+            old_episodes=shared.folders,
+            new_episodes=new.episodes,
+            versions=(*shared.versions, new.version),
+            world_model=simulator.world_model,
+            reward=simulator.reward,
+            calibration_episodes=tuple(calibration),
+            reward_training=self.recipe.reward,
+            seed=self.seed,
+        )
+        return self.store.stage("refine", refine_world_model.run, self.recipe.refine, inputs)
+
+    def _practise_for_real(self) -> Trained:
+        demos, base = self._base()
+        seen = self._demonstrations_seen(demos.episodes)
+        config = train_policy_online.PolicyOnlineConfig(
+            rl=self.recipe.rl,
+            real_episodes=real_budget(self.recipe) - seen.total(),
+            max_steps=self.recipe.evaluate.max_steps,
+        )
+        inputs = train_policy_online.PolicyOnlineInputs(self.recipe.env, self.recipe.tasks, base, self.seed, self.pool)
+        online = self.store.stage("online", train_policy_online.run, config, inputs)
+        spent = Counter({int(task): count for task, count in online.per_task.items()})
+        return Trained(Path(online.policy), None, seen + spent)
+
+    def _demonstrations_seen(self, folder: str) -> Counter[int]:
+        """Demonstrations per task that imitation reads: as many successful ones as it may, at most."""
+        episodes = EpisodeSet(Path(folder)).summaries()
+        found = Counter(e.task.task for e in episodes if e.succeeded and e.source == "expert")
+        return Counter({task: min(count, self.recipe.sft.demonstrations) for task, count in found.items()})
+
+
+def real_budget(recipe: Recipe) -> int:
+    """Real episodes that an arm may spend on training over all tasks, demonstrations and gate included."""
+    per_task = (
+        recipe.collect.clean + recipe.collect.faulty + recipe.collect_base.episodes + recipe.collect_evolved.episodes
+    )
+    return per_task * len(recipe.tasks) + 2 * recipe.rl.gate.replays(recipe.rl.updates, len(recipe.tasks))
+
+
+def _per_task(folders: Sequence[str]) -> Counter[int]:
+    return Counter(e.task.task for folder in folders for e in EpisodeSet(Path(folder)).summaries())
+
+
+def _gate_replays(outputs: train_policy_rl.PolicyRLOutputs) -> Counter[int]:
+    return Counter({int(task): len(found["depths"]) for task, found in outputs.gate.items()})

@@ -1,0 +1,78 @@
+"""Stages in folders named by what they are made of, so that whatever two arms share is made once.
+
+A stage's folder is `name-<12 hex>`: a digest of its configuration and of its inputs, whose paths carry the digests of
+the stages before. A changed recipe thus makes only what it changes anew, and nothing is ever mixed up.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from wovr_core.config import to_dict
+from wovr_core.envs.pool import EnvPool
+from wovr_core.errors import WovrError
+from wovr_core.files import fingerprint, read_json
+from wovr_core.run_folder import Run
+from wovr_core.stages.folder import OnMetrics
+
+Outputs = TypeVar("Outputs")
+
+
+class OutOfTime(WovrError):
+    """The time that was given is spent; raised between two stages."""
+
+
+class StageStore:
+    """Runs stages of one suite, each once.
+
+    Args:
+        run: an open run folder.
+        deadline: of `time.monotonic()`, after which no further stage begins; None for no limit.
+        on_stage: told the folder's name of each stage that is about to run.
+    """
+
+    def __init__(
+        self, run: Run, deadline: float | None = None, on_stage: Callable[[str], None] = lambda name: None
+    ) -> None:
+        self.run = run
+        self.deadline = deadline
+        self.on_stage = on_stage
+        self.seconds: dict[str, float] = {}
+        """Wall time of each stage that was asked for since `forget_time`, whenever it ran."""
+
+    def stage(
+        self, name: str, function: Callable[[Any, Any, Path, OnMetrics], Outputs], config: Any, inputs: Any
+    ) -> Outputs:
+        """The stage's outputs: from its folder, or by running it. Raises OutOfTime."""
+        key = fingerprint([to_dict(config), plain(inputs, self.run.path)])
+        folder = f"{name}-{key}"
+        record = self.run.path / folder / "outputs.json"
+        if not record.exists():
+            if self.deadline is not None and time.monotonic() > self.deadline:
+                raise OutOfTime(f"the time is spent; {folder} is next")
+            self.on_stage(folder)
+        outputs = self.run.stage(folder, function, config, inputs)
+        self.seconds[folder] = float(read_json(record)["seconds"])
+        return outputs
+
+    def forget_time(self) -> None:
+        self.seconds = {}
+
+
+def plain(value: Any, root: Path) -> Any:
+    """JSON of a stage's inputs: paths below `root` relative to it; process pools left out (results do not depend on
+    them)."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        return {name: plain(v, root) for name, v in fields.items() if not isinstance(v, EnvPool)}
+    if isinstance(value, dict):
+        return {str(k): plain(v, root) for k, v in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(v, root) for v in value]
+    if isinstance(value, Path | str):
+        return str(value).replace(f"{root}/", "")
+    return value
