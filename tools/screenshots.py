@@ -29,9 +29,9 @@ import numpy as np
 
 from apps.bench.browser import chromium, served
 from workbench.catalogue.catalogue import Catalogue, CatalogueConfig, newest
-from workbench.catalogue.items import Item
 from workbench.catalogue.opening import desk_of
-from workbench.catalogue.query import answer, parse_query
+from workbench.catalogue.query import parse_query
+from workbench.store.items import Item
 from wovr_core.errors import WovrError
 from wovr_core.files import write_bytes
 from wovr_core.run_folder import resolve_run
@@ -173,11 +173,10 @@ def inspect(browser: Browser, run: Path, options: argparse.Namespace) -> None:
 
 def chosen(catalogue: Catalogue, named: str | None) -> Item:
     """The item of this stage and id, or the most telling one. Raises WovrError."""
-    items = catalogue.items()
     if named:
-        found = [item for item in items if f"{item.stage}/{item.name}" == named]
+        found = [item for item in catalogue.items() if f"{item.stage}/{item.name}" == named]
     else:
-        found = list(answer(items, parse_query({})).items)
+        found = list(catalogue.answer(parse_query({})).items)
     if not found:
         raise WovrError(f"the run has no rollout {named or 'at all'}")
     return found[0]
@@ -187,7 +186,7 @@ def telling_frame(item: Item) -> int:
     """Where imagined and real frames differ most; of an item without an audit the middle."""
     if item.audit is None:
         return item.length // 2
-    return max(range(len(item.audit.divergence)), key=item.audit.divergence.__getitem__)
+    return item.audit.peak_frame
 
 
 def annotate(catalogue: Catalogue, item: Item, text: str) -> None:

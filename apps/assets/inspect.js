@@ -5,7 +5,7 @@
  * and of an open item ?rollout=ID, to which the scrubber adds frame and span.
  */
 
-const FILTERS = ["verdict", "outcome", "run", "kind", "task", "depth", "policy", "world_model"];
+const FILTERS = ["verdict", "outcome", "label", "run", "kind", "task", "depth", "policy", "world_model"];
 const PATIENCE = 30_000;
 
 /** An element. `text` becomes textContent, on* a listener, everything else an attribute. */

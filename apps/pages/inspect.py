@@ -22,7 +22,7 @@ from fastapi import APIRouter, Response
 from apps.scrubber_host import PackStore, asset_router, scrubber_html, scrubber_value
 from workbench.catalogue.catalogue import Catalogue
 from workbench.catalogue.opening import desk_of, evidence_of, payload_of
-from workbench.catalogue.query import ORDERS, QueryError, answer, parse_query
+from workbench.catalogue.query import ORDERS, QueryError, parse_query
 from workbench.catalogue.strips import MIME, Strips
 from workbench.scrubber.desk import SpanDesk
 from workbench.scrubber.payload import Payload
@@ -141,18 +141,16 @@ def gallery_page(catalogue: Catalogue, query: object) -> dict[str, Any]:
     asked = parse_query(query)
     if isinstance(query, Mapping) and query.get("again") is True:
         catalogue.look_again()
-    items = catalogue.items()
-    spans = catalogue.span_counts()
-    found = answer(items, asked, frozenset(spans))
+    found = catalogue.answer(asked)
     return {
-        "cards": [item.card(spans.get(item.id, 0)) for item in found.items],
+        "cards": [item.card(found.spans.get(item.id, 0)) for item in found.items],
         "facets": found.facets,
-        "flagged": len(spans),
+        "flagged": found.flagged,
         "total": found.total,
-        "all": len(items),
+        "all": found.all,
         "page": found.page,
         "pages": found.pages,
-        "orders": [{"key": key, "title": title} for key, (title, _) in ORDERS.items()],
+        "orders": [{"key": key, "title": title} for key, title in ORDERS.items()],
         "problems": [{"run": problem.run, "reason": problem.reason} for problem in catalogue.problems()],
         "home": str(catalogue.config.runs or wovr_home() / "runs"),
     }
@@ -160,8 +158,7 @@ def gallery_page(catalogue: Catalogue, query: object) -> dict[str, Any]:
 
 def found_ids(catalogue: Catalogue, query: object) -> list[str]:
     """Ids of everything that a query finds, in order. Raises QueryError."""
-    flagged = frozenset(catalogue.span_counts())
-    return list(answer(catalogue.items(), parse_query(query), flagged).ids)
+    return catalogue.ids(parse_query(query))
 
 
 def _router(catalogue: Catalogue, strips: Strips, packs: PackStore) -> APIRouter:

@@ -1,22 +1,35 @@
-"""All runs together: found, kept up to date, looked up by id. Ids are never made into paths."""
+"""All runs together: found, kept up to date in the store, looked up by id. Ids are never made into paths."""
 
 from __future__ import annotations
 
 import logging
+import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from workbench.catalogue.items import Item
-from workbench.catalogue.run_items import RunReader
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import Session
+
+from workbench.catalogue import query as queries
 from workbench.run_data import RunData
-from workbench.scrubber.span_log import LOG_NAME, SpanLog
+from workbench.store import search
+from workbench.store.annotations import RunAnnotations, counts
+from workbench.store.database import DatabaseConfig, StoreError
+from workbench.store.indexer import Indexer, UpdateOptions, UpdateReport
+from workbench.store.items import Item
+from workbench.store.rows import items_of
+from workbench.store.store import Store
+from workbench.store.tables import Record, Run
 from wovr_core.errors import WovrError
 from wovr_core.files import wovr_home
 
 log = logging.getLogger("wovr.catalogue")
+
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True)
@@ -29,6 +42,10 @@ class CatalogueConfig:
     """Further run folders, or folders of run folders."""
     seconds: float = 4.0
     """A look at the disk lasts so long."""
+    patience: float = 2.0
+    """How many seconds a question waits for a look; a longer one goes on while what is known is shown."""
+    store: str | None = None
+    """Address of the store's database. None: the workbench's own, or one inside `runs` where that is given."""
 
 
 @dataclass(frozen=True)
@@ -40,90 +57,182 @@ class RunProblem:
 
 
 class Catalogue:
-    """Safe for several threads."""
+    """A view of the store over the runs that are found now. Safe for several threads."""
 
     def __init__(self, config: CatalogueConfig | None = None) -> None:
         self.config = config or CatalogueConfig()
         self._guard = threading.RLock()
-        self._readers: dict[Path, RunReader] = {}
-        self._items: dict[str, Item] = {}
-        self._pictures: dict[str, Item] = {}
-        self._problems: list[RunProblem] = []
-        self._logs: dict[Path, SpanLog] = {}
+        self._indexer: Indexer | None = None
+        self._refuge: tempfile.TemporaryDirectory[str] | None = None
+        self._trouble: list[RunProblem] = []
+        self._look: _Look | None = None
         self._looked = float("-inf")
+        self._found: dict[Path, str] = {}
+        self._missing: list[RunProblem] = []
+        self._bad: list[RunProblem] = []
+        self._runs: dict[int, Path] = {}
+
+    def answer(self, query: queries.Query) -> queries.Found:
+        """One page of what a query finds."""
+        return self._ask(lambda session, runs: queries.answer(session, query, runs), queries.nothing(query))
+
+    def ids(self, query: queries.Query) -> list[str]:
+        """Ids of everything that a query finds, in order."""
+        return self._ask(lambda session, runs: queries.found_ids(session, query, runs), [])
 
     def items(self) -> list[Item]:
-        """Every item, in the order of runs (newest first) and stages."""
-        with self._guard:
-            self._look()
-            return list(self._items.values())
+        """Every item, newest run first. For scripts: a page asks for a page."""
+
+        def every(session: Session, runs: frozenset[int]) -> list[Item]:
+            wanted = search.Search(runs=runs, order="made")
+            return [item for ids in search.pages(session, wanted) for item in items_of(session, ids)]
+
+        return self._ask(every, [])
 
     def problems(self) -> list[RunProblem]:
+        """What cannot be shown, and why."""
+        self._ask(lambda session, runs: None, None)
         with self._guard:
-            self._look()
-            return list(self._problems)
+            busy = [RunProblem("store", "runs are still being read; more will be here in a moment")]
+            return [*self._trouble, *self._missing, *self._bad, *(busy if self._look else [])]
 
     def find(self, item_id: str) -> Item | None:
         """The item of this id, or None."""
-        with self._guard:
-            self._look()
-            return self._items.get(item_id)
+        return self._one(Record.id == item_id)
 
     def pictured(self, stamp: str) -> Item | None:
         """The item whose picture this is, or None."""
-        with self._guard:
-            return self._pictures.get(stamp)
+        return self._one(Record.stamp == stamp)
 
-    def span_log(self, item: Item) -> SpanLog:
-        """The log of annotations beside the item's run. Raises CorruptFileError."""
+    def annotations(self, item: Item) -> RunAnnotations:
+        """The annotations of the item's run. Raises CorruptFileError."""
         with self._guard:
-            path = self.run_folder(item)
-            if path not in self._logs:
-                self._logs[path] = SpanLog(path / LOG_NAME)
-            return self._logs[path]
+            return self._opened().annotations(self.run_folder(item))
 
     def run_folder(self, item: Item) -> Path:
         """The folder of the item's run."""
         with self._guard:
-            return next(reader.path for reader in self._readers.values() if reader.key == item.run)
+            return next(path for path in self._runs.values() if path in item.path.parents)
 
     def span_counts(self) -> dict[str, int]:
-        """Item id -> how many spans it carries, of those that carry any. A log that cannot be read counts for none
-        here; opening one of its items says why.
-        """
-        counts: dict[tuple[str, str], int] = {}
-        with self._guard:
-            for reader in self._readers.values():
-                try:
-                    if reader.path not in self._logs:
-                        self._logs[reader.path] = SpanLog(reader.path / LOG_NAME)
-                    spans = self._logs[reader.path]
-                    counts |= {(reader.key, key): len(spans.spans(key)) for key in spans.rollouts()}
-                except (WovrError, OSError) as error:
-                    log.warning("%s: its annotations cannot be read: %s", reader.path, error)
-            pairs = ((item.id, counts.get((item.run, item.span_key), 0)) for item in self._items.values())
-            return {item_id: count for item_id, count in pairs if count}
+        """Item id -> how many spans it carries, of those that carry any."""
+
+        def count(session: Session, runs: frozenset[int]) -> dict[str, int]:
+            wanted = search.Search(runs=runs, flagged=True)
+            found: dict[str, int] = {}
+            for ids in search.pages(session, wanted):
+                found |= counts(session, ids)
+            return found
+
+        return self._ask(count, {})
 
     def look_again(self) -> None:
         """Forget when the disk was looked at."""
         with self._guard:
             self._looked = float("-inf")
 
-    def _look(self) -> None:
-        if time.monotonic() - self._looked < self.config.seconds:
-            return
-        folders, self._problems = find_runs(self.config)
-        self._readers = {path: self._readers.get(path) or RunReader(key, path) for path, key in folders.items()}
-        items: dict[str, Item] = {}
-        for path, reader in self._readers.items():
-            try:
-                items |= {item.id: item for item in reader.items()}
-            except (WovrError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-                self._problems.append(RunProblem(reader.key, str(error) or type(error).__name__))
-                log.warning("%s cannot be shown: %s", path, error)
-        self._items = items
-        self._pictures = {item.stamp: item for item in items.values()}
-        self._looked = time.monotonic()
+    def close(self) -> None:
+        """Let go of the database; the next question opens it again."""
+        with self._guard:
+            if self._look:
+                self._look.stop()
+                self._look = None
+            if self._indexer:
+                self._indexer.store.close()
+                self._indexer = None
+            if self._refuge:
+                self._refuge.cleanup()
+                self._refuge = None
+
+    def _one(self, condition: ColumnElement[bool]) -> Item | None:
+        def find(session: Session, runs: frozenset[int]) -> Item | None:
+            found = session.scalars(select(Record.id).where(condition, Record.run_id.in_(sorted(runs)))).first()
+            return items_of(session, [found])[0] if found else None
+
+        return self._ask(find, None)
+
+    def _ask(self, question: Callable[[Session, frozenset[int]], _Answer], otherwise: _Answer) -> _Answer:
+        with self._guard:
+            self._refresh()
+            if not self._runs:
+                return otherwise
+            store, runs = self._opened().store, frozenset(self._runs)
+        with store.read() as session:
+            return question(session, runs)
+
+    def _refresh(self) -> None:
+        if self._look is None:
+            if time.monotonic() - self._looked < self.config.seconds:
+                return
+            self._found, self._missing = find_runs(self.config)
+            if not self._found:
+                self._runs, self._bad, self._looked = {}, [], time.monotonic()
+                return
+            self._look = _Look(self._opened(), list(self._found))
+        if self._look.wait(self.config.patience):
+            self._finish(self._look)
+            self._look, self._looked = None, time.monotonic()
+        self._runs = self._registered()
+
+    def _finish(self, look: _Look) -> None:
+        if look.error:
+            self._trouble = [RunProblem("store", str(look.error))]
+            log.warning("%s", look.error)
+        elif look.report:
+            self._bad = [RunProblem(run, reason) for run, reason in look.report.problems]
+            self._trouble = [] if self._refuge is None else self._trouble
+
+    def _registered(self) -> dict[int, Path]:
+        bad = {problem.run for problem in self._bad}
+        with self._opened().store.read() as session:
+            rows = session.execute(select(Run.id, Run.path, Run.key)).all()
+        return {run_id: Path(path) for run_id, path, key in rows if Path(path) in self._found and key not in bad}
+
+    def _opened(self) -> Indexer:
+        if self._indexer is None:
+            self._indexer = Indexer(self._open())
+        return self._indexer
+
+    def _open(self) -> Store:
+        url = self.config.store
+        if url is None and self.config.runs is not None:
+            url = f"sqlite:///{self.config.runs.absolute() / '.store.db'}"
+        try:
+            return Store.open(DatabaseConfig(url))
+        except StoreError as error:
+            # Everything but the annotations' index can be made again, and those are safe in their logs.
+            log.warning("%s", error)
+            self._trouble = [RunProblem("store", f"{error}. Until then a temporary one is used.")]
+            self._refuge = tempfile.TemporaryDirectory(prefix="wovr-store-")
+            return Store.open(DatabaseConfig(f"sqlite:///{self._refuge.name}/store.db"))
+
+
+class _Look(threading.Thread):
+    """One update of the store, in the background."""
+
+    def __init__(self, indexer: Indexer, runs: list[Path]) -> None:
+        super().__init__(name="wovr-look", daemon=True)
+        self._indexer, self._run_folders = indexer, runs
+        self._stopped = threading.Event()
+        self.report: UpdateReport | None = None
+        self.error: StoreError | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.report = self._indexer.update(self._run_folders, UpdateOptions(stop=self._stopped.is_set))
+        except StoreError as error:
+            self.error = error
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it has come to its end within so many seconds."""
+        self.join(seconds)
+        return not self.is_alive()
+
+    def stop(self) -> None:
+        """End it after the commit that it is at."""
+        self._stopped.set()
+        self.join()
 
 
 def find_runs(config: CatalogueConfig) -> tuple[dict[Path, str], list[RunProblem]]:

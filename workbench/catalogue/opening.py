@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from workbench.catalogue.catalogue import Catalogue
-from workbench.catalogue.items import KINDS, OUTCOMES, REAL, VERDICTS, Item
 from workbench.film_strips import as_seen
 from workbench.scrubber.desk import SpanDesk
 from workbench.scrubber.history import Event
 from workbench.scrubber.payload import Payload, from_episode, from_rollout
-from workbench.scrubber.span_log import SpanLog
 from workbench.scrubber.spans import Span
+from workbench.store.annotations import RunAnnotations
+from workbench.store.items import KINDS, OUTCOMES, REAL, VERDICTS, Item
 from wovr_core.data.episode_files import read_episode, read_rollout
 from wovr_core.errors import CorruptFileError
 from wovr_core.types import CHUNK
@@ -25,7 +25,7 @@ class ItemSpans:
     A log so stays right when its run folder is renamed, and a notebook that writes into it sees the same spans.
     """
 
-    log: SpanLog
+    log: RunAnnotations
     key: str
 
     def spans(self, rollout: str) -> list[Span]:
@@ -43,7 +43,7 @@ class ItemSpans:
 
 def desk_of(catalogue: Catalogue, item: Item) -> SpanDesk:
     """Where the item's edits arrive. Raises CorruptFileError when its run's log cannot be read."""
-    return SpanDesk(ItemSpans(catalogue.span_log(item), item.span_key), item.id, item.frames)
+    return SpanDesk(ItemSpans(catalogue.annotations(item), item.span_key), item.id, item.frames)
 
 
 def payload_of(item: Item) -> Payload:
@@ -103,10 +103,9 @@ def _comparison(item: Item) -> list[dict[str, Any]]:
     audit = item.audit
     if audit is None:
         return []
-    peak = max(range(len(audit.divergence)), key=audit.divergence.__getitem__, default=0)
     first = audit.first_divergent
     return [
-        _row("peak difference", f"{audit.peak:.1f} of 255", frame=peak),
+        _row("peak difference", f"{audit.peak:.1f} of 255", frame=audit.peak_frame),
         _row(
             f"first ≥ {audit.threshold:g}",
             "none" if first is None else f"frame {first}",

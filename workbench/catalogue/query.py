@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from workbench.catalogue.items import DEPTHS, KINDS, OUTCOMES, VERDICTS, Item
+from sqlalchemy.orm import Session
+
+from workbench.scrubber.spans import LABELS
+from workbench.store import search
+from workbench.store.annotations import counts as counts_of
+from workbench.store.items import DEPTHS, KINDS, OUTCOMES, VERDICTS, Item
+from workbench.store.rows import items_of
 from wovr_core.errors import WovrError
 
 PAGE = 24
@@ -21,39 +26,35 @@ class QueryError(WovrError):
 
 @dataclass(frozen=True)
 class Facet:
-    """One filter: which value an item has, and how values are called."""
+    """One filter, and how its values are called. `key` is one of store.search.FILTERS."""
 
     key: str
     title: str
-    value: Callable[[Item], str]
     titles: Mapping[str, str] | None = None
     order: tuple[str, ...] = ()
 
 
 _DEPTH_KEYS = tuple(f"{low}-{high}" if high else f"{low}+" for low, high in DEPTHS)
+_LABELS = {label.key: label.title for label in LABELS}
 FACETS: tuple[Facet, ...] = (
-    Facet("verdict", "audit", lambda item: item.verdict, VERDICTS, tuple(VERDICTS)),
-    Facet("outcome", "outcome", lambda item: item.outcome, OUTCOMES, tuple(OUTCOMES)),
-    Facet("run", "run", lambda item: item.run),
-    Facet("kind", "what", lambda item: item.kind, KINDS, tuple(KINDS)),
-    Facet("task", "task", lambda item: item.suite_task),
-    Facet("depth", "depth (actions)", lambda item: item.depth_range, None, _DEPTH_KEYS),
-    Facet("policy", "policy", lambda item: item.policy),
-    Facet("world_model", "world model", lambda item: item.world_model),
+    Facet("verdict", "audit", VERDICTS, tuple(VERDICTS)),
+    Facet("outcome", "outcome", OUTCOMES, tuple(OUTCOMES)),
+    Facet("label", "annotated as", _LABELS, tuple(_LABELS)),
+    Facet("run", "run"),
+    Facet("kind", "what", KINDS, tuple(KINDS)),
+    Facet("task", "task"),
+    Facet("depth", "depth (actions)", None, _DEPTH_KEYS),
+    Facet("policy", "policy"),
+    Facet("world_model", "world model"),
 )
-SPANS = "spans"
 _KEYS = frozenset(facet.key for facet in FACETS)
 
-_VERDICT_RANK = {"false_success": 0, "missed_success": 1, "true_success": 2, "true_failure": 3, "not_audited": 4}
-ORDERS: dict[str, tuple[str, Callable[[Item], Any]]] = {
-    "suspicion": (
-        "most telling first",
-        lambda item: (bool(item.broken), _VERDICT_RANK[item.verdict], -(item.audit.peak if item.audit else 0.0)),
-    ),
-    "divergence": ("divergence", lambda item: -(item.audit.peak if item.audit else -1.0)),
-    "p_success": ("p success", lambda item: -(item.p_success if item.p_success is not None else -1.0)),
-    "depth": ("depth", lambda item: -item.depth),
-    "made": ("as made", lambda item: 0),
+ORDERS: dict[str, str] = {
+    "suspicion": "most telling first",
+    "divergence": "divergence",
+    "p_success": "p success",
+    "depth": "depth",
+    "made": "as made",
 }
 
 
@@ -78,8 +79,12 @@ class Found:
     total: int
     page: int
     pages: int
-    ids: tuple[str, ...]
-    """Of all that were found, in order."""
+    all: int
+    """How many there are without any filter."""
+    flagged: int
+    """How many of all carry annotations."""
+    spans: Mapping[str, int]
+    """Item id -> how many annotations it carries, of those of this page that carry any."""
     facets: list[dict[str, Any]]
     """[{key, title, values: [{key, title, count, on}]}]: counts under all the other filters."""
 
@@ -109,41 +114,52 @@ def parse_query(value: object) -> Query:
     return Query(wanted, text.strip().casefold(), value.get("flagged") is True, order, page)
 
 
-def answer(items: Sequence[Item], query: Query, flagged: frozenset[str] = frozenset()) -> Found:
-    """Filters, sorts and cuts. `flagged`: ids of items with spans."""
-    pool = [item for item in items if _matches_text(item, query.text) and (not query.flagged or item.id in flagged)]
-    values = [tuple(facet.value(item) for facet in FACETS) for item in pool]
-    misses = [_misses(row, query.filters) for row in values]
-    found = [item for item, missed in zip(pool, misses, strict=True) if not missed]
-    found.sort(key=ORDERS[query.order][1])
-    pages = max(1, -(-len(found) // PAGE))
+def answer(session: Session, query: Query, runs: frozenset[int]) -> Found:
+    """One page over the records of these runs, the last one where the query asks beyond it."""
+    wanted = search_of(query, runs)
+    total = search.count(session, wanted)
+    pages = max(1, -(-total // PAGE))
     page = min(query.page, pages - 1)
+    ids = search.page(session, wanted, PAGE, offset=page * PAGE).ids
+    everything = search.Search(runs=runs)
     facets = []
-    for column, facet in enumerate(FACETS):
-        counts = Counter(row[column] for row, missed in zip(values, misses, strict=True) if missed <= {facet.key})
+    for facet in FACETS:
+        counts = search.facet_counts(session, wanted, facet.key)
         facets.append(_facet(facet, counts, query.filters.get(facet.key, frozenset())))
-    shown = tuple(found[page * PAGE : (page + 1) * PAGE])
-    return Found(shown, len(found), page, pages, tuple(item.id for item in found), facets)
+    return Found(
+        items=tuple(items_of(session, ids)),
+        total=total,
+        page=page,
+        pages=pages,
+        all=search.count(session, everything),
+        flagged=search.count(session, replace(everything, flagged=True)),
+        spans=counts_of(session, ids),
+        facets=facets,
+    )
 
 
-def _matches_text(item: Item, text: str) -> bool:
-    return not text or text in f"{item.id} {item.name} {item.instruction} {item.reason}".casefold()
+def nothing(query: Query) -> Found:
+    """The answer where there are no runs."""
+    facets = [_facet(facet, {}, query.filters.get(facet.key, frozenset())) for facet in FACETS]
+    return Found((), 0, 0, 1, 0, 0, {}, facets)
 
 
-def _misses(row: Sequence[str], filters: Mapping[str, frozenset[str]]) -> set[str]:
-    """The facets whose filters this item does not pass."""
-    return {
-        facet.key
-        for facet, value in zip(FACETS, row, strict=True)
-        if facet.key in filters and value not in filters[facet.key]
-    }
+def found_ids(session: Session, query: Query, runs: frozenset[int]) -> list[str]:
+    """Ids of everything that a query finds, in order."""
+    return [one for ids in search.pages(session, search_of(query, runs)) for one in ids]
 
 
-def _facet(facet: Facet, counts: Counter[str], on: frozenset[str]) -> dict[str, Any]:
-    known = [key for key in facet.order if counts[key] or key in on]
+def search_of(query: Query, runs: frozenset[int]) -> search.Search:
+    """What the store is asked for."""
+    return search.Search(query.filters, query.text, query.flagged, runs, query.order)
+
+
+def _facet(facet: Facet, counts: Mapping[str, int], on: frozenset[str]) -> dict[str, Any]:
+    known = [key for key in facet.order if counts.get(key) or key in on]
     others = sorted(key for key in {*counts, *on} if key and key not in facet.order)
     titles = facet.titles or {}
     values = [
-        {"key": key, "title": titles.get(key, key), "count": counts[key], "on": key in on} for key in [*known, *others]
+        {"key": key, "title": titles.get(key, key), "count": counts.get(key, 0), "on": key in on}
+        for key in [*known, *others]
     ]
     return {"key": facet.key, "title": facet.title, "values": values}

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from workbench.catalogue.items import REAL, Item
 from workbench.film_strips import GAP, film_strip
+from workbench.store.items import REAL, Item
 from wovr_core.data.episode_files import read_episode, read_rollout
 from wovr_core.errors import CorruptFileError, WovrError
 from wovr_core.files import wovr_home, write_bytes

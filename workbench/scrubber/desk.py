@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.scrubber.history import ConflictError
+from workbench.scrubber.history import VersionConflictError
 from workbench.scrubber.span_log import SpanStore
 from workbench.scrubber.spans import SpanError
 from wovr_core.errors import CorruptFileError
@@ -43,7 +43,7 @@ class SpanDesk:
                 raise SpanError("this rollout is open for reading only")
             kept = self.store.append(message, rollout=self.rollout, author=author, frames=self.frames)
             span_id = kept.span_id
-        except (SpanError, ConflictError) as error:
+        except (SpanError, VersionConflictError) as error:
             return self._ack(event, span_id, error=str(error))
         except (OSError, CorruptFileError) as error:
             log.error("an edit of %s could not be written: %s", self.rollout, error)

@@ -16,10 +16,20 @@ from datetime import UTC, datetime
 from typing import Any
 
 from workbench.scrubber.spans import Span, SpanError, checked_id, parse_span
+from wovr_core.errors import WovrError
 
 
-class ConflictError(Exception):
-    """The span has changed since the browser last saw it. Not the user's mistake, and nothing is lost."""
+class VersionConflictError(WovrError):
+    """The span has changed since the writer last saw it. Nothing is overwritten and nothing is lost."""
+
+    def __init__(self, span_id: str, seen: object, have: int, author: str = "", time: str = "") -> None:
+        """seen, have: the version that the edit was made on, and the present one, by `author` at `time`."""
+        self.span_id, self.seen, self.have = span_id, seen, have
+        whose = f", by {author} at {time}" if author else ""
+        super().__init__(
+            f"this span has changed meanwhile: the edit was made on version {seen}, it is at version {have}{whose}; "
+            "look at it again"
+        )
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,8 @@ class History:
     events: list[Event] = field(default_factory=list)
     _by_id: dict[str, int] = field(default_factory=dict)
     _of_span: dict[tuple[str, str], list[int]] = field(default_factory=dict)
+    _of_rollout: dict[str, list[str]] = field(default_factory=dict)
+    """Rollout -> ids of its spans, deleted ones included."""
 
     def knows(self, event_id: object) -> bool:
         """Whether this event is in already: sending an edit twice does no harm."""
@@ -61,7 +73,7 @@ class History:
 
     def rollouts(self) -> list[str]:
         """Ids of the rollouts that any event concerns, in order of appearance."""
-        return list(dict.fromkeys(event.rollout for event in self.events))
+        return list(self._of_rollout)
 
     def version(self, rollout: str, span_id: str) -> int:
         """How many events have touched this span, which may be deleted by now."""
@@ -69,7 +81,7 @@ class History:
 
     def spans(self, rollout: str) -> list[Span]:
         """The spans of a rollout as they stand, by first frame."""
-        found = [self._fold(key) for key in self._of_span if key[0] == rollout]
+        found = [self._fold((rollout, span_id)) for span_id in self._of_rollout.get(rollout, ())]
         return sorted((s for s in found if s is not None), key=lambda s: (s.start, s.end, s.id))
 
     def parse(
@@ -85,7 +97,7 @@ class History:
 
         Raises:
             SpanError: a malformed edit, or an undo that is not allowed.
-            ConflictError: the edit was made on an older version of the span.
+            VersionConflictError: the edit was made on an older version of the span.
         """
         event_id = checked_id(message.get("event"), "an edit's id")
         op, now = message.get("op"), time or datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -111,7 +123,10 @@ class History:
         at = len(self.events)
         self.events.append(event)
         self._by_id[event.id] = at
-        self._of_span.setdefault((event.rollout, event.span_id), []).append(at)
+        key = (event.rollout, event.span_id)
+        if key not in self._of_span:
+            self._of_rollout.setdefault(event.rollout, []).append(event.span_id)
+        self._of_span.setdefault(key, []).append(at)
 
     def event(self, event_id: str) -> Event | None:
         """The event of this id."""
@@ -157,7 +172,11 @@ class History:
     def _check_version(self, event: Event, version: object) -> None:
         have = self.version(event.rollout, event.span_id)
         if version != have + 1:
-            raise ConflictError(f"this span has changed meanwhile (it is at version {have}); look at it again")
+            seen = version - 1 if isinstance(version, int) and not isinstance(version, bool) else "?"
+            last = self.events[self._of_span[event.rollout, event.span_id][-1]] if have else None
+            raise VersionConflictError(
+                event.span_id, seen, have, last.author if last else "", last.time if last else ""
+            )
         edits, _ = self._in_force((event.rollout, event.span_id))
         if event.op == "delete" and (not edits or edits[-1].op == "delete"):
             raise SpanError(f"there is no span {event.span_id!r} to delete")

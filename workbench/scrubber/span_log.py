@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -28,7 +28,7 @@ LOG_NAME = "annotations.jsonl"
 
 
 class SpanStore(Protocol):
-    """Where spans live: in memory (a notebook without a log), in a log, later in the store."""
+    """Where spans live: in memory (a notebook without a log), in a log, in the store (workbench.store.annotations)."""
 
     def spans(self, rollout: str) -> list[Span]:
         """The rollout's spans as they stand."""
@@ -39,7 +39,7 @@ class SpanStore(Protocol):
         ...
 
     def append(self, message: Mapping[str, Any], *, rollout: str, author: str, frames: int | None) -> Event:
-        """Checks an edit and keeps it. Raises SpanError or history.ConflictError; then nothing is kept."""
+        """Checks an edit and keeps it. Raises SpanError or history.VersionConflictError; then nothing is kept."""
         ...
 
 
@@ -107,14 +107,29 @@ class SpanLog:
             self._end_torn_line(file)
             return _append(
                 self._history, message, rollout=rollout, author=author, frames=frames,
-                keep=lambda event: self._write(file, event),
+                keep=lambda event: self._write(file, [event]),
             )  # fmt: skip
+
+    def extend(self, plan: Callable[[History], Sequence[Event]]) -> list[Event]:
+        """Appends the events that `plan` makes of the history as it is now; all of them reach the disk together.
+
+        `plan` must not keep the history. Events that are in already are passed over; returns those that are new.
+        """
+        with self._guard, self._locked() as file:
+            self._read(file)
+            self._end_torn_line(file)
+            new = [event for event in plan(self._history) if not self._history.knows(event.id)]
+            if new:
+                self._write(file, new)
+            for event in new:
+                self._history.admit(event)
+            return new
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[IO[bytes]]:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         new = not self.path.exists()
-        with self.path.open("a+b") as file:
+        with self.path.open("a+b", buffering=0) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             if new:
                 _sync_folder(self.path.parent)
@@ -159,13 +174,21 @@ class SpanLog:
             file.flush()
             self._read(file)
 
-    def _write(self, file: IO[bytes], event: Event) -> None:
-        line = json.dumps(event.to_json(), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
-        file.write(line)
-        file.flush()
-        os.fsync(file.fileno())
-        self._offset += len(line)
-        self._lines += 1
+    def _write(self, file: IO[bytes], events: Sequence[Event]) -> None:
+        lines = [json.dumps(event.to_json(), ensure_ascii=False, separators=(",", ":")).encode() for event in events]
+        data = b"".join(line + b"\n" for line in lines)
+        try:
+            written = 0
+            while written < len(data):
+                written += file.write(data[written:])
+            os.fsync(file.fileno())
+        except OSError:
+            # A full disk: what was begun here, and nobody was told of, is taken back.
+            with contextlib.suppress(OSError):
+                file.truncate(self._offset)
+            raise
+        self._offset += len(data)
+        self._lines += len(lines)
 
 
 def import_log(path: Path | str) -> dict[str, list[Span]]:

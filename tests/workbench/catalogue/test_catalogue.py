@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from workbench.catalogue import run_items
+from workbench.store import run_items
 from workbench.catalogue.catalogue import Catalogue, CatalogueConfig, find_runs, newest
-from workbench.catalogue.items import AUDITED, PRACTICE, REAL
+from workbench.store.items import AUDITED, PRACTICE, REAL
 
 MakeRun = Callable[..., Path]
 

@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from workbench.scrubber.history import ConflictError
+from workbench.scrubber.history import VersionConflictError
 from workbench.scrubber.span_log import MemorySpans, SpanLog, import_log
 from workbench.scrubber.spans import SpanError
 from wovr_core.errors import CorruptFileError
@@ -81,7 +81,7 @@ def test_two_annotators_collide_visibly(tmp_path: Path) -> None:
     mine, theirs = SpanLog(tmp_path / "log.jsonl"), SpanLog(tmp_path / "log.jsonl")
     _add(mine, _put("e1"))
     _add(theirs, _put("e2", start=20, version=2), author="bob")
-    with pytest.raises(ConflictError, match="version 2"):
+    with pytest.raises(VersionConflictError, match="version 2"):
         _add(mine, _put("e3", start=30, version=2))
     assert [s.author for s in mine.spans("r")] == ["bob"]
 

@@ -1,7 +1,8 @@
-"""What the catalogue knows of one rollout or episode without reading its pictures."""
+"""What is known of one rollout or episode without reading its pictures."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,24 +27,38 @@ OUTCOMES = {
 DEPTHS = ((1, 16), (17, 32), (33, 64), (65, 128), (129, None))
 
 
+RANKS = {"false_success": 0, "missed_success": 1, "true_success": 2, "true_failure": 3, "not_audited": 4}
+"""How telling a verdict is, 0 the most."""
+_CURVE = 48
+
+
 @dataclass(frozen=True)
 class Audit:
-    """One row of the audit."""
+    """One row of the audit, in short."""
 
     real_success: bool
-    divergence: tuple[float, ...]
-    """(N,), mean absolute pixel difference at each frame, of 255."""
     threshold: float
-    """From which on a frame counts as divergent."""
+    """From which on a frame counts as divergent: mean absolute pixel difference, of 255."""
+    peak: float
+    """The greatest divergence of any frame, and that frame."""
+    peak_frame: int
+    first_divergent: int | None
+    """The first frame at or above the threshold."""
+    curve: tuple[float, ...]
+    """At most 48 values for a spark line; each is the greatest of its stretch, so that no peak is lost."""
 
-    @property
-    def peak(self) -> float:
-        return max(self.divergence, default=0.0)
-
-    @property
-    def first_divergent(self) -> int | None:
-        """The first frame at or above the threshold."""
-        return next((k for k, value in enumerate(self.divergence) if value >= self.threshold), None)
+    @classmethod
+    def of(cls, real_success: bool, divergence: Sequence[float], threshold: float) -> Audit:
+        """divergence: (N,), one value a frame."""
+        step = max(1, -(-len(divergence) // _CURVE))
+        return cls(
+            real_success=real_success,
+            threshold=threshold,
+            peak=max(divergence, default=0.0),
+            peak_frame=max(range(len(divergence)), key=divergence.__getitem__, default=0),
+            first_divergent=next((k for k, value in enumerate(divergence) if value >= threshold), None),
+            curve=tuple(round(max(divergence[i : i + step]), 1) for i in range(0, len(divergence), step)),
+        )
 
 
 @dataclass(frozen=True)
@@ -70,11 +85,24 @@ class Item:
     policy: str = ""
     world_model: str = ""
     versions: tuple[tuple[str, str], ...] = ()
-    """(what, version) of everything that made it."""
+    """(what, version) of everything that made a rollout; further facts of an episode."""
+    policy_version: str = ""
+    world_model_version: str = ""
+    group: str = ""
+    """Siblings imagined from one keyframe share it."""
     start: str = ""
+    """For people; a rollout's exact start is `start_episode` and `start_step`."""
+    start_episode: str = ""
+    start_step: int = 0
     reason: str = ""
     p_success: float | None = None
     """The greatest of its frames."""
+    reward: float | None = None
+    threshold: float | None = None
+    """Of the reward classifier that judged it."""
+    source: str = ""
+    """Who acted in an episode: "expert", "expert_fault", or a policy's version."""
+    seed: int = 0
     replay: Path | None = None
     audit: Audit | None = None
     broken: str | None = None
@@ -109,6 +137,11 @@ class Item:
         return "true_failure" if agree else "missed_success"
 
     @property
+    def rank(self) -> int:
+        """How telling it is, 0 the most; what cannot be read comes last."""
+        return len(RANKS) if self.broken else RANKS[self.verdict]
+
+    @property
     def depth_range(self) -> str:
         """Which of DEPTHS it falls into, as text; empty of an item that cannot be read."""
         for low, high in DEPTHS:
@@ -135,16 +168,10 @@ class Item:
             "length": self.length,
             "p_success": self.p_success,
             "peak": round(self.audit.peak, 1) if self.audit else None,
-            "divergence": _thinned(self.audit.divergence) if self.audit else None,
+            "divergence": list(self.audit.curve) if self.audit else None,
             "first_divergent": self.audit.first_divergent if self.audit else None,
             "picture": None if self.broken else self.stamp,
             "rows": 2 if self.replay else 1,
             "broken": self.broken,
             "spans": spans,
         }
-
-
-def _thinned(values: tuple[float, ...], most: int = 48) -> list[float]:
-    """At most `most` of them, for a spark line; each is the greatest of its stretch, so that no peak is lost."""
-    step = -(-len(values) // most)
-    return [round(max(values[i : i + step]), 1) for i in range(0, len(values), step)]

@@ -1,0 +1,123 @@
+"""Which checkpoints a run holds, and what was made from what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wovr_core.checkpoints import MANIFEST
+from wovr_core.errors import WovrError
+from wovr_core.files import read_json
+
+_TITLES = {
+    ("sft", "policy"): "base",
+    ("rl", "policy"): "round 1",
+    ("rl_evolved", "policy"): "round 2",
+    ("world_model", "world_model"): "first",
+    ("refine", "world_model"): "refined",
+    ("reward", "reward"): "first",
+    ("refine", "reward"): "refined",
+}
+_VERSIONED = {
+    "policy": "policy",
+    "world_model": "world_model",
+    "reward": "reward",
+    "keyframes": "keyframes",
+    "episodes": "episodes",
+    "demonstrations": "episodes",
+    "rollouts": "rollouts",
+    "corrections": "corrections",
+}
+"""Inputs that are versions of something (a seed is none) -> of what."""
+_MADE = ("keyframes", "episodes", "rollouts")
+"""What a stage's `version` may be of, beside checkpoints: the output of that name says where it lies."""
+
+
+@dataclass(frozen=True)
+class FoundCheckpoint:
+    """One complete checkpoint folder."""
+
+    stage: str
+    kind: str
+    version: str
+    path: str
+    """Within the run."""
+    title: str
+    lineage: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Edge:
+    """`child` was made with `parent`."""
+
+    stage: str
+    child_kind: str
+    child: str
+    role: str
+    parent_kind: str
+    parent: str
+
+
+def find_checkpoints(run: Path) -> list[FoundCheckpoint]:
+    """Complete checkpoints at <stage>/<name>; damaged manifests are passed over: loading them says why."""
+    found = []
+    for manifest in sorted(run.glob(f"*/*/{MANIFEST}")):
+        stage, folder = manifest.parts[-3], manifest.parts[-2]
+        if stage.startswith(".") or folder.startswith("."):
+            continue  # being written, or stepping aside
+        try:
+            record = read_json(manifest)
+            kind, version = str(record.get("kind", folder)), str(record["version"])
+            lineage = {str(role): str(parent) for role, parent in dict(record.get("lineage", {})).items()}
+        except (WovrError, OSError, KeyError, TypeError, ValueError, AttributeError):
+            continue
+        title = f"{_TITLES.get((stage, kind), stage)} · {version[:8]}"
+        found.append(FoundCheckpoint(stage, kind, version, f"{stage}/{folder}", title, lineage))
+    return found
+
+
+def version_titles(found: list[FoundCheckpoint]) -> dict[tuple[str, str], str]:
+    """(kind, version) -> what people call it; the stage that made a version first names it."""
+    titles: dict[tuple[str, str], str] = {}
+    order = {place: n for n, place in enumerate(_TITLES)}
+    for checkpoint in sorted(found, key=lambda c: order.get((c.stage, c.kind), len(order))):
+        titles.setdefault((checkpoint.kind, checkpoint.version), checkpoint.title)
+    return titles
+
+
+def find_edges(run: Path, checkpoints: list[FoundCheckpoint]) -> list[Edge]:
+    """Of the checkpoints' manifests, and of the stages that made keyframes, rollouts or episodes."""
+    edges = [
+        Edge(checkpoint.stage, checkpoint.kind, checkpoint.version, role, kind, parent)
+        for checkpoint in checkpoints
+        for role, kind, parent in _parents(checkpoint.kind, checkpoint.lineage)
+    ]
+    for outputs in sorted(run.glob("*/outputs.json")):
+        made = {checkpoint.version for checkpoint in checkpoints if checkpoint.stage == outputs.parent.name}
+        edges.extend(edge for edge in _stage_edges(outputs.parent) if edge.child not in made)
+    return list(dict.fromkeys(edges))
+
+
+def _stage_edges(stage: Path) -> Iterator[Edge]:
+    try:
+        inputs: Any = read_json(stage / "config.json")["inputs"]
+        outputs: Any = read_json(stage / "outputs.json")["outputs"]
+        version = outputs.get("version")
+        kind = next(made for made in _MADE if made in outputs)
+        given = {str(role): str(parent) for role, parent in dict(inputs).items()}
+    except (WovrError, OSError, KeyError, TypeError, ValueError, AttributeError, StopIteration):
+        return
+    if not isinstance(version, str):
+        return
+    for role, parent_kind, parent in _parents(kind, given):
+        yield Edge(stage.name, kind, version, role, parent_kind, parent)
+
+
+def _parents(kind: str, lineage: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    """(role, kind, version) of each; sets of several versions stand separated by commas."""
+    for role, value in sorted(lineage.items()):
+        parent_kind = kind if role == "parent" else _VERSIONED.get(role)
+        if parent_kind is not None:
+            yield from ((role, parent_kind, part) for part in value.split(",") if part)
