@@ -12,7 +12,9 @@ turned by 180 degrees, so that left and right are swapped against what a person 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -79,6 +81,10 @@ class Episode:
     """(K, C, A), the behaviour policy's log-probabilities of those tokens."""
     info: dict[str, str] = field(default_factory=dict)
     """Further metadata: renderer, view, reset kind."""
+    streams: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    """What was recorded beside the frames, each (T+1, H, W, ...): "wrist" u8 RGB, "depth" f32 in metres,
+    "segmentation" u8 numbers whose names `info["segmentation_names"]` lists (JSON). Read from a file, an
+    entry is decoded each time it is asked for, and not before."""
 
     @property
     def length(self) -> int:

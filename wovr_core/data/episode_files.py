@@ -1,28 +1,26 @@
 """One safetensors file per episode or rollout, and folders of them.
 
-Tensors by name (see `_EPISODE_ARRAYS`, `_ROLLOUT_ARRAYS`), metadata as JSON in the header under "wovr".
+Tensors by name (see `_EPISODE_ARRAYS`, `_ROLLOUT_ARRAYS`), metadata as JSON in the header under "wovr". An
+episode's large arrays are stored by `array_codecs`, lossless; the metadata say how under "encoded". Streams are
+tensors "stream.<name>", decoded when they are asked for. Format 1 had neither and is read as before.
 A file is written atomically; reading checks every tensor's dtype and shape and raises CorruptFileError.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
-from wovr_core.errors import CorruptFileError, UnknownNameError
-from wovr_core.files import fingerprint, sha256_file, write_bytes, write_json
-from wovr_core.types import ACTION_DIM, FPS, PICTURE_CONVENTION, Episode, FloatArray, Rollout, Start, TaskId
+from wovr_core.data.array_codecs import Array, Codec, encode
+from wovr_core.data.tensor_files import expect, open_file, read_arrays, write_file
+from wovr_core.errors import CorruptFileError, UnknownNameError, WovrError
+from wovr_core.files import fingerprint, sha256_file, write_json
+from wovr_core.types import Episode, FloatArray, Rollout, Start, TaskId
 
-SCHEMA = 1
 SUFFIX = ".safetensors"
-_META = "wovr"
 
 _EPISODE_ARRAYS = {
     # name: (dtype, rank, required)
@@ -34,6 +32,8 @@ _EPISODE_ARRAYS = {
     "action_tokens": (np.int64, 3, False),
     "log_probs": (np.float32, 3, False),
 }
+_ENCODED = ("frames", "sim_states")
+_STREAM = "stream."
 _ROLLOUT_ARRAYS = {
     "context_frames": (np.uint8, 4, True),
     "context_actions": (np.float32, 2, True),
@@ -78,10 +78,30 @@ class RolloutSummary:
     info: dict[str, str]
 
 
-def write_episode(folder: Path, episode: Episode) -> Path:
-    """Write `folder/<id>.safetensors`; returns the path."""
+def write_episode(folder: Path, episode: Episode, codec: Codec = "auto") -> Path:
+    """Write `folder/<id>.safetensors`; returns the path.
+
+    Args:
+        codec: of frames and streams; "webp" serves for what is no colour picture as "auto".
+    Raises:
+        WovrError: a stream has not one entry per frame.
+    """
     arrays = {name: getattr(episode, name) for name in _EPISODE_ARRAYS}
+    large = {name: arrays.pop(name) for name in _ENCODED if arrays[name] is not None}
+    for name, stream in episode.streams.items():
+        if len(stream) != len(episode.frames):
+            raise WovrError(f"{episode.id}: stream {name!r} has {len(stream)} entries for {len(episode.frames)} frames")
+        large[_STREAM + name] = stream
+    encoded = {}
+    for name, array in large.items():
+        coloured = array.ndim == 4 and array.dtype == np.uint8
+        tensors, description = encode(name, array, "auto" if codec == "webp" and not coloured else codec)
+        arrays |= tensors
+        if description:
+            encoded[name] = description
     meta = {
+        "encoded": encoded,
+        "streams": sorted(episode.streams),
         "type": "episode",
         "id": episode.id,
         "suite": episode.task.suite,
@@ -93,27 +113,49 @@ def write_episode(folder: Path, episode: Episode) -> Path:
         "succeeded": episode.succeeded,
         "info": episode.info,
     }
-    return _write(folder / f"{episode.id}{SUFFIX}", arrays, meta)
+    return write_file(folder / f"{episode.id}{SUFFIX}", arrays, meta)
 
 
 def read_episode(path: Path) -> Episode:
-    arrays, meta = _read(path, "episode", _EPISODE_ARRAYS)
+    arrays, meta = read_arrays(path, "episode", _EPISODE_ARRAYS)
     length = len(arrays["actions"])
-    _expect(path, len(arrays["frames"]) == length + 1, "has not one frame more than actions")
-    _expect(path, len(arrays["success"]) == length + 1, "has not one success flag per frame")
+    expect(path, len(arrays["frames"]) == length + 1, "has not one frame more than actions")
+    expect(path, len(arrays["success"]) == length + 1, "has not one success flag per frame")
     return Episode(
         id=meta["id"],
         task=TaskId(meta["suite"], meta["task"], meta["instruction"]),
         seed=meta["seed"],
         source=meta["source"],
         info=meta["info"],
+        streams=StoredStreams(path, meta["streams"]) if meta["streams"] else {},
         **{name: arrays.get(name) for name in _EPISODE_ARRAYS},  # type: ignore[arg-type]
     )
 
 
+class StoredStreams(Mapping[str, Array]):
+    """The streams of an episode file. Each look-up opens the file and decodes one; nothing is kept."""
+
+    def __init__(self, path: Path, names: list[str]) -> None:
+        self._path = path
+        self._names = tuple(names)
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in self._names:
+            raise KeyError(name)
+        with open_file(self._path, "episode") as file:
+            return file.array(_STREAM + name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
 def read_episode_summary(path: Path) -> EpisodeSummary:
     """Header only: cheap for thousands of files."""
-    meta = _read_meta(path, "episode")
+    with open_file(path, "episode") as file:
+        meta = file.meta
     task = TaskId(meta["suite"], meta["task"], meta["instruction"])
     return EpisodeSummary(
         meta["id"], task, meta["seed"], meta["source"], meta["length"], meta["succeeded"], meta["info"]
@@ -138,12 +180,12 @@ def write_rollout(folder: Path, rollout: Rollout) -> Path:
         "versions": rollout.versions,
         "info": rollout.info,
     }
-    return _write(folder / f"{rollout.id}{SUFFIX}", arrays, meta)
+    return write_file(folder / f"{rollout.id}{SUFFIX}", arrays, meta)
 
 
 def read_rollout(path: Path) -> Rollout:
-    arrays, meta = _read(path, "rollout", _ROLLOUT_ARRAYS)
-    _expect(path, len(arrays["frames"]) == len(arrays["actions"]) + 1, "has not one frame more than actions")
+    arrays, meta = read_arrays(path, "rollout", _ROLLOUT_ARRAYS)
+    expect(path, len(arrays["frames"]) == len(arrays["actions"]) + 1, "has not one frame more than actions")
     sim_states = arrays.pop("sim_states")
     return Rollout(
         id=meta["id"],
@@ -161,15 +203,9 @@ def read_rollout(path: Path) -> Rollout:
 
 def read_rollout_summary(path: Path) -> RolloutSummary:
     """Header and p_success only: about a fifth of a millisecond. A file that was cut short is noticed."""
-    try:
-        with safe_open(path, framework="numpy") as file:
-            meta = _parse_meta(path, file.metadata() or {}, "rollout")
-            p_success = file.get_tensor("p_success")
-    except (SafetensorError, OSError) as error:
-        raise CorruptFileError(
-            f"{path} cannot be read ({error}); delete it and run the stage that wrote it again"
-        ) from error
-    _expect(path, p_success.dtype == np.float32 and p_success.ndim == 1, "has no usable tensor 'p_success'")
+    with open_file(path, "rollout") as file:
+        meta, p_success = file.meta, file.stored("p_success")
+    expect(path, p_success.dtype == np.float32 and p_success.ndim == 1, "has no usable tensor 'p_success'")
     return RolloutSummary(
         id=meta["id"],
         task=TaskId(meta["suite"], meta["task"], meta["instruction"]),
@@ -212,65 +248,3 @@ class EpisodeSet:
         index = {name: sha256_file(path) for name, path in self.paths.items()}
         write_json(self.folder / "index.json", index)
         return fingerprint(index)
-
-
-def _write(path: Path, arrays: Mapping[str, Any], meta: dict[str, Any]) -> Path:
-    present = {name: np.ascontiguousarray(a) for name, a in arrays.items() if a is not None}
-    meta |= {
-        "schema": SCHEMA,
-        "fps": FPS,
-        "frame_stride": 1,
-        "picture_convention": PICTURE_CONVENTION,
-    }
-    write_bytes(path, save(present, metadata={_META: json.dumps(meta, sort_keys=True)}))
-    return path
-
-
-def _read_meta(path: Path, kind: str) -> dict[str, Any]:
-    try:
-        with safe_open(path, framework="numpy") as file:
-            header = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise CorruptFileError(
-            f"{path} cannot be read ({error}); delete it and run the stage that wrote it again"
-        ) from error
-    return _parse_meta(path, header, kind)
-
-
-def _parse_meta(path: Path, header: Mapping[str, str], kind: str) -> dict[str, Any]:
-    try:
-        meta = json.loads(header[_META])
-        schema, found = meta["schema"], meta["type"]
-    except (KeyError, ValueError, TypeError) as error:
-        raise CorruptFileError(f"{path} has no wovr metadata; it is not one of our {kind} files") from error
-    _expect(path, schema == SCHEMA, f"has format {schema}, this version reads {SCHEMA}")
-    _expect(path, found == kind, f"holds a {found}, not a {kind}")
-    return dict(meta)
-
-
-def _read(
-    path: Path, kind: str, layout: Mapping[str, tuple[Any, int, bool]]
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    try:
-        with safe_open(path, framework="numpy") as file:
-            meta = _parse_meta(path, file.metadata() or {}, kind)
-            arrays = {name: file.get_tensor(name) for name in file.keys() if name in layout}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise CorruptFileError(
-            f"{path} cannot be read ({error}); delete it and run the stage that wrote it again"
-        ) from error
-    for name, (dtype, rank, required) in layout.items():
-        if name not in arrays:
-            _expect(path, not required, f"lacks the tensor {name!r}")
-            continue
-        array = arrays[name]
-        right = array.dtype == dtype and array.ndim == rank
-        _expect(path, right, f"has {name!r} as {array.dtype} of rank {array.ndim}, not {dtype.__name__} of {rank}")
-    _expect(path, arrays["actions"].shape[1] == ACTION_DIM, f"has actions of {arrays['actions'].shape[1]} numbers")
-    _expect(path, arrays["frames"].shape[-1] == 3, "has frames that are not RGB")
-    return arrays, meta
-
-
-def _expect(path: Path, condition: bool, otherwise: str) -> None:
-    if not condition:
-        raise CorruptFileError(f"{path} {otherwise}; delete it and run the stage that wrote it again")
