@@ -11,11 +11,13 @@ python3 -c "import ensurepip" 2>/dev/null || missing+=(python3-venv)
 for package in "$@"; do
   case "$package" in
     chromium) command -v chromium >/dev/null || missing+=(chromium fonts-dejavu-core) ;;
+    postgresql) ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing+=(postgresql) ;;
     *) echo "unknown package $package" >&2; exit 2 ;;
   esac
 done
 [ ${#missing[@]} -eq 0 ] && exit 0
 
+export DEBIAN_FRONTEND=noninteractive
 install=(apt-get install -y --no-install-recommends "${missing[@]}")
 if ! command -v apt-get >/dev/null; then
   echo "Missing system libraries; install what your distribution calls: ${missing[*]}" >&2
