@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+import numpy as np
 
 from wovr_core.envs.expert.hand import see_hand
 from wovr_core.envs.expert.places import place_of
 from wovr_core.envs.expert.shapes import GripConfig, best_grip
 from wovr_core.envs.expert.skills import Sight, SkillConfig, closed_upon, decide, is_clear
-from wovr_core.envs.expert.solids import bounds, see_solids
+from wovr_core.envs.expert.solids import see_solids
 from wovr_core.envs.expert.subgoals import Clause, Rule, Subgoal
 from wovr_core.types import FloatArray
 
@@ -19,8 +21,8 @@ class PickPlace:
     """Bring an object where a clause ("in" | "on", object, target) wants it."""
 
     clause: Clause
-    skills: SkillConfig = SkillConfig()
-    grips: GripConfig = GripConfig()
+    skills: SkillConfig = field(default_factory=SkillConfig)
+    grips: GripConfig = field(default_factory=GripConfig)
 
     def look(self, env: Any) -> Sight:
         """What matters of a LiberoEnv's present state.
@@ -30,19 +32,17 @@ class PickPlace:
         """
         name = self.clause[1]
         solids, hand = see_solids(env), see_hand(env)
-        corners = solids.of(name)
-        boxes = bounds(corners)
-        obstacles = solids.but(name)
+        corners = solids.of(name).reshape(-1, 3)
         sight = Sight(
             hand=hand,
-            origin=env.poses()[name][:3],
-            low=boxes[:, :3].min(axis=0),
-            high=boxes[:, 3:].max(axis=0),
-            grip=best_grip(name, corners, solids.centres[name], hand, obstacles, self.grips),
+            origin=np.asarray(env.poses()[name][:3], dtype=np.float64),
+            low=corners.min(axis=0),
+            high=corners.max(axis=0),
+            grip=best_grip(name, solids, hand, self.grips),
             held=env.held_object() == name,
             place=place_of(env, solids, self.clause),
             satisfied=env.holds(self.clause),
-            obstacles=obstacles,
+            obstacles=solids.but(name),
         )
         return replace(sight, held=sight.held or closed_upon(sight))
 

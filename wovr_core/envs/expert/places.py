@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from wovr_core.envs.expert.skills import Place
-from wovr_core.envs.expert.solids import Solids, bounds
+from wovr_core.envs.expert.solids import Solids
 from wovr_core.envs.expert.subgoals import Clause
-from wovr_core.types import FloatArray
+from wovr_core.types import StateArray
 
 EDGE = 0.02
 """An object's origin stays this far (m) within the borders of a region."""
@@ -26,20 +26,20 @@ def place_of(env: Any, solids: Solids, clause: Clause) -> Place:
     predicate, name, target = clause
     poses = env.poses()
     if target in poses:
-        at = poses[target][:2]
+        at = np.asarray(poses[target][:2], dtype=np.float64)
         return Place(at, _support(solids, name, at, float(poses[target][2])))
     site = env.model.site(target)
-    centre = env.site_position(target)
+    centre = np.asarray(env.site_position(target), dtype=np.float64)
     turn = np.asarray(env.data.site_xmat[site.id]).reshape(3, 3)
     half = np.abs(turn @ site.size)[:2]
     at = free_spot(centre[:2], half, solids, name, target)
     if predicate == "on":
         return Place(at, _support(solids, name, at, float(centre[2])))
-    walls = bounds(solids.of_body(int(site.bodyid[0])))
-    return Place(at, _support(solids, name, at, float(centre[2])), rim=float(walls[:, 5].max()))
+    walls = solids.blocks[solids.body == int(site.bodyid[0])]
+    return Place(at, _support(solids, name, at, float(centre[2])), rim=float(walls.high.max()))
 
 
-def free_spot(centre: FloatArray, half: FloatArray, solids: Solids, name: str, target: str) -> FloatArray:
+def free_spot(centre: StateArray, half: StateArray, solids: Solids, name: str, target: str) -> StateArray:
     """(2,) the spot of a region, nearest to its centre, where the object stands clear of other things in it;
     the one with most room where there is none.
 
@@ -50,23 +50,21 @@ def free_spot(centre: FloatArray, half: FloatArray, solids: Solids, name: str, t
         name: of the object to be put there.
         target: of the region; what it is part of is not in the way.
     """
-    own = bounds(solids.of(name))
-    size = (own[:, 3:5].max(axis=0) - own[:, :2].min(axis=0)) / 2
+    own = solids.of(name).reshape(-1, 3)[:, :2]
+    edge = own - solids.centres[name][:2]
     others = solids.but(name, *(owner for owner in solids.centres if target.startswith(owner)))
-    inside = (others[:, 3:5] > centre - half).all(axis=1) & (others[:, :2] < centre + half).all(axis=1)
-    if not inside.any():
+    others = others[(np.abs(others.centre - centre) < half + others.half.max(axis=1, keepdims=True)).all(axis=1)]
+    if len(others) == 0:
         return centre
     grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 9)] * 2), axis=-1).reshape(-1, 2)
     spots = centre + grid * np.maximum(half - EDGE, 0)
-    middle, reach = (others[inside, :2] + others[inside, 3:5]) / 2, (others[inside, 3:5] - others[inside, :2]) / 2
-    apart = np.abs(spots[:, None] - middle) - reach - size  # (81, m, 2)
-    room = (np.linalg.norm(np.maximum(apart, 0), axis=2) + np.minimum(apart.max(axis=2), 0)).min(axis=1)
+    room = others.distance(spots[:, None] + edge).min(axis=(1, 2))
     cost = np.linalg.norm(spots - centre, axis=1) + 20 * np.maximum(ROOM - room, 0)
-    return np.asarray(spots[int(cost.argmin())], dtype=np.float32)
+    return np.asarray(spots[int(cost.argmin())])
 
 
-def _support(solids: Solids, name: str, at: FloatArray, otherwise: float) -> float:
+def _support(solids: Solids, name: str, at: StateArray, otherwise: float) -> float:
     """Height of what is under (2,) `at`."""
     others = solids.but(name)
-    under = (others[:, :2] - 0.01 < at).all(axis=1) & (others[:, 3:5] + 0.01 > at).all(axis=1)
-    return float(others[under, 5].max()) if under.any() else otherwise
+    under = others.distance(at) < 0.01
+    return float(others.high[under].max()) if under.any() else otherwise

@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 
 from wovr_core.envs.expert.hand import HAND_BELOW, Hand
-from wovr_core.envs.expert.solids import bounds
-from wovr_core.types import FloatArray
+from wovr_core.envs.expert.solids import Blocks, Solids
+from wovr_core.types import StateArray
 
 Manner = Literal["across", "rim"]
 MANNERS: dict[str, Manner] = {
@@ -23,10 +23,10 @@ MANNERS: dict[str, Manner] = {
 }
 """Objects taken by the rim, one finger inside; all others are taken across, between the fingers."""
 
-FINGER_SPOTS = np.array([[along, across] for along in (0.036, 0.055) for across in (-0.011, 0.011)], dtype=np.float32)
+FINGER_SPOTS = np.array([[along, across] for along in (0.036, 0.055) for across in (-0.011, 0.011)], dtype=np.float64)
 """(4, 2) corners (m) of an open finger seen from above: along and across the line between the fingers."""
 PALM_SPOTS = np.array(
-    [[along, across] for along in (-0.1, -0.05, 0, 0.05, 0.1) for across in (-0.032, 0, 0.032)], dtype=np.float32
+    [[along, across] for along in (-0.1, -0.05, 0, 0.05, 0.1) for across in (-0.032, 0, 0.032)], dtype=np.float64
 )
 """(15, 2) points of the palm's underside, likewise."""
 FINGER_BELOW = 0.010
@@ -37,7 +37,7 @@ FINGER_BELOW = 0.010
 class Grip:
     """One way to hold an object, at one instant."""
 
-    point: FloatArray
+    point: StateArray
     """(3,) where the point between the fingertips belongs, m, world frame."""
     turn: float
     """What the hand has yet to turn about the vertical to take it so, rad."""
@@ -45,9 +45,9 @@ class Grip:
     """Distance between the fingers once they hold it, m."""
 
 
-_Grips = tuple[FloatArray, FloatArray, FloatArray, FloatArray]
+_Grips = tuple[StateArray, StateArray, StateArray, Blocks]
 """Candidates: points (C, 3), the hand's yaw at each (C,), the width there (C,), and the object's own boxes that
-are in the hand's way (n, 6)."""
+are in the hand's way."""
 
 
 @dataclass(frozen=True)
@@ -76,26 +76,20 @@ def manner_of(name: str) -> Manner:
     return MANNERS.get(name.rpartition("_")[0], "across")
 
 
-def best_grip(
-    name: str, corners: FloatArray, centre: FloatArray, hand: Hand, obstacles: FloatArray, config: GripConfig
-) -> Grip:
-    """The grip that costs least: in way, turn, and lack of room for the open hand.
+def best_grip(name: str, solids: Solids, hand: Hand, config: GripConfig) -> Grip:
+    """The grip of an object that costs least: in way, turn, and lack of room for the open hand.
 
-    Args:
-        name: of the object.
-        corners: (n, 8, 3) of its boxes.
-        centre: (3,) its centre of mass.
-        hand: now; the nearer grip wins, so that a hand that is on its way to one stays with it.
-        obstacles: (m, 6) boxes of other things.
+    The nearer grip wins, so that a hand that is on its way to one stays with it.
     """
     made = _rim_grips if manner_of(name) == "rim" else _across_grips
-    points, yaws, widths, own = made(corners, centre, hand, config)
-    turns = np.array([nearest_turn(yaw, hand.yaw) for yaw in yaws])
-    room = hand_room(points, hand.yaw + turns, np.concatenate([_near(obstacles, centre), own]))
+    points, yaws, widths, own = made(name, solids, hand, config)
+    turns = np.array([nearest_turn(float(yaw), hand.yaw) for yaw in yaws])
+    others = solids.but(name).near(solids.centres[name][:2], 0.2)
+    room = hand_room(points, hand.yaw + turns, others + own)
     cost = np.linalg.norm((points - hand.position)[:, :2], axis=1) + config.turn_cost * np.abs(turns)
     cost += config.hit_cost * np.maximum(config.clearance - room, 0) + 10 * np.maximum(widths - config.widest, 0)
     best = int(cost.argmin())
-    return Grip(points[best].astype(np.float32), float(turns[best]), float(widths[best]))
+    return Grip(points[best], float(turns[best]), float(widths[best]))
 
 
 def nearest_turn(yaw: float, now: float) -> float:
@@ -107,65 +101,64 @@ def nearest_turn(yaw: float, now: float) -> float:
     return turn
 
 
-def hand_room(points: FloatArray, yaws: FloatArray, obstacles: FloatArray) -> FloatArray:
-    """(C,) sideways distance (m) between an open hand and the nearest box that reaches as high; negative for
+def hand_room(points: StateArray, yaws: StateArray, blocks: Blocks) -> StateArray:
+    """(C,) sideways distance (m) between an open hand and the nearest block that reaches as high; negative for
     what it would sink into; 1 where there is nothing.
 
     Args:
         points: (C, 3) between the fingertips.
         yaws: (C,) of the hand.
-        obstacles: (m, 6).
+        blocks: m of them.
     """
     fingers = np.concatenate([FINGER_SPOTS, -FINGER_SPOTS])
-    along = np.stack([-np.sin(yaws), np.cos(yaws)], axis=1)  # (C, 2)
-    frame = np.stack([along, np.stack([along[:, 1], -along[:, 0]], axis=1)], axis=1)  # (C, 2, 2): along, across
-    spots = np.concatenate([fingers, PALM_SPOTS]) @ frame + points[:, None, :2]  # (C, P, 2)
+    spots = points[:, None, :2] + seen_from_above(np.concatenate([fingers, PALM_SPOTS]), yaws)  # (C, P, 2)
     below = np.repeat([-FINGER_BELOW, HAND_BELOW], [len(fingers), len(PALM_SPOTS)])
-    reaching = obstacles[:, 5] > points[:, 2, None, None] + below[:, None] + 0.002  # (C, P, m)
-    middle, half = (obstacles[:, :2] + obstacles[:, 3:5]) / 2, (obstacles[:, 3:5] - obstacles[:, :2]) / 2
-    x, y = (np.abs(spots[:, :, None, k] - middle[:, k]) - half[:, k] for k in (0, 1))
-    apart = np.hypot(np.maximum(x, 0), np.maximum(y, 0)) + np.minimum(np.maximum(x, y), 0)
-    return np.where(reaching, apart, 1.0).min(axis=(1, 2), initial=1.0)
+    reaching = blocks.high > points[:, 2, None, None] + below[:, None] + 0.002  # (C, P, m)
+    return np.asarray(np.where(reaching, blocks.distance(spots), 1.0).min(axis=(1, 2), initial=1.0))
 
 
-def _near(obstacles: FloatArray, centre: FloatArray) -> FloatArray:
-    """Those that a hand at the object could reach."""
-    apart = np.maximum(obstacles[:, :2] - centre[:2], centre[:2] - obstacles[:, 3:5]).max(axis=1)
-    return obstacles[apart < 0.25]
+def seen_from_above(spots: StateArray, yaws: StateArray | float) -> StateArray:
+    """(P, 2) along and across the fingers' line -> (..., P, 2) x and y, for a hand turned by (...) `yaws`."""
+    along = np.stack([-np.sin(yaws), np.cos(yaws)], axis=-1)  # (..., 2)
+    frame = np.stack([along, np.stack([along[..., 1], -along[..., 0]], axis=-1)], axis=-2)
+    return np.asarray(spots @ frame)
 
 
-def _across_grips(corners: FloatArray, centre: FloatArray, hand: Hand, config: GripConfig) -> _Grips:
-    boxes = bounds(corners)
-    low, high = float(boxes[:, 2].min()), float(boxes[:, 5].max())
+def _across_grips(name: str, solids: Solids, hand: Hand, config: GripConfig) -> _Grips:
+    corners, blocks, centre = solids.of(name), solids.blocks[solids.owner == name], solids.centres[name]
+    low, high = float(blocks.low.min()), float(blocks.high.max())
     z = max(high - config.depth, (low + high) / 2, low + config.floor)
-    slab = corners[(boxes[:, 2] < z + 0.010) & (boxes[:, 5] > z - 0.010)].reshape(-1, 3)[:, :2]
+    slab = corners[(blocks.low < z + 0.010) & (blocks.high > z - 0.010)].reshape(-1, 3)[:, :2]
     yaws = np.radians(np.arange(-90, 90, 15))
     along = np.stack([-np.sin(yaws), np.cos(yaws)], axis=1)  # (C, 2)
     extent = slab @ along.T  # (n, C)
     low_end, high_end = extent.min(axis=0), extent.max(axis=0)
     middle = centre[:2] + along * ((low_end + high_end) / 2 - along @ centre[:2])[:, None]
     points = np.concatenate([middle, np.full((len(yaws), 1), z)], axis=1)
-    return points, yaws, high_end - low_end, np.zeros((0, 6), np.float32)
+    return points, yaws, high_end - low_end, blocks[:0]
 
 
-def _rim_grips(corners: FloatArray, centre: FloatArray, hand: Hand, config: GripConfig) -> _Grips:
-    middle, radius, top = rim_of(corners)
-    boxes = bounds(corners)
-    z = max(top - config.rim_depth, float(boxes[:, 2].min()) + config.floor)
-    away = np.linalg.norm((boxes[:, :2] + boxes[:, 3:5]) / 2 - middle, axis=1)
-    here = float(np.arctan2(*(hand.position[:2] - middle)[::-1]))
+def _rim_grips(name: str, solids: Solids, hand: Hand, config: GripConfig) -> _Grips:
+    corners, blocks, turn = solids.of(name), solids.blocks[solids.owner == name], solids.turns[name]
+    own = (corners - solids.centres[name]) @ turn  # in the vessel's own frame
+    middle, radius, top = rim_of(own)
+    at = (hand.position - solids.centres[name]) @ turn - middle
+    here = float(np.arctan2(at[1], at[0]))
     angles = np.array([here, *np.radians(range(0, 360, 15))])
-    out = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    points = np.concatenate([middle + radius * out, np.full((len(angles), 1), z)], axis=1)
-    handle = boxes[away > radius + 0.012]
-    return points, angles - np.pi / 2, np.full(len(angles), 0.005), handle
+    depth = min(config.rim_depth, top - float(own[..., 2].min()) - config.floor)
+    ring = np.stack([radius * np.cos(angles), radius * np.sin(angles), np.full(len(angles), -depth)], axis=1)
+    out = ring @ turn.T
+    points = solids.centres[name] + middle @ turn.T + out
+    away = np.linalg.norm(own.mean(axis=1)[:, :2] - middle[:2], axis=1)
+    yaws = np.arctan2(out[:, 1], out[:, 0]) - np.pi / 2
+    return points, yaws, np.full(len(angles), 0.005), blocks[away > radius + 0.012]
 
 
-def rim_of(corners: FloatArray) -> tuple[FloatArray, float, float]:
-    """Centre (2,), radius and height (m) of the rim of a round vessel, in the middle of its wall."""
-    boxes = bounds(corners)
-    top = float(boxes[:, 5].max())
-    rim = corners[boxes[:, 5] > top - 0.008].reshape(-1, 3)
+def rim_of(corners: StateArray) -> tuple[StateArray, float, float]:
+    """Middle (3,), radius and height (m) of the rim of a round vessel that stands upright, in its wall."""
+    tops = corners[..., 2].max(axis=1)
+    top = float(tops.max())
+    rim = corners[tops > top - 0.008].reshape(-1, 3)
     rim = rim[rim[:, 2] > top - 0.015]
     low, high = rim[:, :2].min(axis=0), rim[:, :2].max(axis=0)
-    return (low + high) / 2, float((high - low).mean() / 2) - 0.002, top
+    return np.array([*((low + high) / 2), top]), float((high - low).mean() / 2) - 0.002, top

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from wovr_core.envs.expert.hand import CLOSE, OPEN, Hand, move
-from wovr_core.envs.expert.shapes import FINGER_BELOW, FINGER_SPOTS, Grip
+from wovr_core.envs.expert.shapes import FINGER_BELOW, FINGER_SPOTS, Grip, seen_from_above
+from wovr_core.envs.expert.solids import Blocks
 from wovr_core.envs.expert.travel import heights_to_clear
-from wovr_core.types import FloatArray
+from wovr_core.types import FloatArray, StateArray
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class SkillConfig:
 class Place:
     """Where an object belongs; m, world frame."""
 
-    xy: FloatArray
+    xy: StateArray
     """(2,) for the object's origin."""
     support: float
     """Height of what it is to stand on."""
@@ -50,11 +51,11 @@ class Sight:
     """What is visible at one instant; m, world frame, z up."""
 
     hand: Hand
-    origin: FloatArray
+    origin: StateArray
     """(3,) of the object to be moved."""
-    low: FloatArray
+    low: StateArray
     """(3,) lowest x, y, z of it."""
-    high: FloatArray
+    high: StateArray
     """(3,) highest x, y, z of it."""
     grip: Grip
     held: bool
@@ -62,16 +63,16 @@ class Sight:
     place: Place
     satisfied: bool
     """Whether it is where the goal wants it."""
-    obstacles: FloatArray
-    """(N, 6) boxes of other things: lowest, then highest x, y, z."""
+    obstacles: Blocks
+    """Other things."""
 
-    def with_object_at(self, origin: FloatArray) -> Sight:
+    def with_object_at(self, origin: StateArray) -> Sight:
         """The same, were the object there."""
-        by = (origin - self.origin).astype(np.float32)
+        by = origin - self.origin
         grip = replace(self.grip, point=self.grip.point + by)
         return replace(self, origin=self.origin + by, low=self.low + by, high=self.high + by, grip=grip)
 
-    def with_place_moved(self, by: FloatArray) -> Sight:
+    def with_place_moved(self, by: StateArray) -> Sight:
         """The same, were the place (2,) `by` beside where it is."""
         return replace(self, place=replace(self.place, xy=self.place.xy + by))
 
@@ -133,7 +134,8 @@ def approach(sight: Sight, config: SkillConfig) -> FloatArray:
     whole, near = heights_to_clear(hand.position[:2], goal[:2], _finger_spots(hand.yaw), sight.obstacles)
     margin = FINGER_BELOW + config.clearance
     height = max(float(goal[2]) + above, whole + margin)
-    return _travel(hand, goal[:2], height, near + margin, OPEN, sight.grip.turn)
+    turn = np.array([*hand.tilt, sight.grip.turn])
+    return _travel(hand, goal[:2], height, near + margin, OPEN, turn)
 
 
 def grasp(sight: Sight) -> FloatArray:
@@ -155,21 +157,21 @@ def carry(sight: Sight, config: SkillConfig) -> FloatArray:
     margin = hang + config.clearance
     lowest = _release_height(sight, config) if dropped else sight.place.support + hang - 0.012
     height = max(min(lowest + config.funnel * far, lowest + config.lift), whole + margin)
-    return _travel(hand, hand.position[:2] + to_go, height, near + margin, CLOSE, 0.0)
+    return _travel(hand, hand.position[:2] + to_go, height, near + margin, CLOSE, np.zeros(3))
 
 
 def release(sight: Sight) -> FloatArray:
     """Let go, standing still; then up."""
     still_closed = sight.held or sight.hand.width < sight.grip.width + 0.012
-    return move(np.zeros(3, dtype=np.float32), OPEN) if still_closed else retreat()
+    return move(np.zeros(3), OPEN) if still_closed else retreat()
 
 
 def retreat() -> FloatArray:
     """Open hand straight up, out of the way."""
-    return move(np.array([0, 0, 0.03], dtype=np.float32), OPEN)
+    return move(np.array([0, 0, 0.03]), OPEN)
 
 
-def _travel(hand: Hand, xy: FloatArray, height: float, needed: float, gripper: float, turn: float) -> FloatArray:
+def _travel(hand: Hand, xy: StateArray, height: float, needed: float, gripper: float, turn: StateArray) -> FloatArray:
     """To (2,) xy at a height; sideways only as far as the hand has come up to what is needed near by."""
     free = float(np.clip((float(hand.position[2]) - needed) / 0.02 + 1.0, 0, 1))
     action = move(np.array([*(xy - hand.position[:2]), height - hand.position[2]]), gripper, turn)
@@ -183,6 +185,5 @@ def _release_height(sight: Sight, config: SkillConfig) -> float:
     return sight.place.rim + config.above_rim
 
 
-def _finger_spots(yaw: float) -> FloatArray:
-    along = np.array([-np.sin(yaw), np.cos(yaw)])
-    return np.concatenate([FINGER_SPOTS, -FINGER_SPOTS]) @ np.stack([along, [along[1], -along[0]]])
+def _finger_spots(yaw: float) -> StateArray:
+    return seen_from_above(np.concatenate([FINGER_SPOTS, -FINGER_SPOTS]), yaw)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from wovr_core.types import FloatArray
+from wovr_core.envs.expert.solids import Blocks
+from wovr_core.types import StateArray
 
 STEP = 0.01
 """Distance (m) between the points of the way that are looked at."""
@@ -14,10 +15,10 @@ NOTHING = -1e3
 
 
 def heights_to_clear(
-    start: FloatArray,
-    goal: FloatArray,
-    spots: FloatArray,
-    obstacles: FloatArray,
+    start: StateArray,
+    goal: StateArray,
+    spots: StateArray,
+    obstacles: Blocks,
     ignore_at_goal: bool = True,
     margin: float = 0.008,
 ) -> tuple[float, float]:
@@ -26,9 +27,9 @@ def heights_to_clear(
     Args:
         start, goal: (2,) sideways positions, m.
         spots: (P, 2) points of what moves, relative to its position.
-        obstacles: (N, 6) boxes: lowest, highest x, y, z.
+        obstacles: N blocks.
         ignore_at_goal: leave out what is under `spots` at the goal itself.
-        margin: added around each box, m.
+        margin: added around each block, m.
 
     Returns:
         Both heights; -1000 where there is nothing to clear.
@@ -40,11 +41,10 @@ def heights_to_clear(
     shares = np.linspace(0, 1, count + 1)
     way = start + shares[:, None] * (goal - start)
     points = way[:, None] + spots[None]  # (S, P, 2)
-    low, high = obstacles[:, :2] - margin, obstacles[:, 3:5] + margin
-    hit = ((points[:, :, None] > low) & (points[:, :, None] < high)).all(axis=3).any(axis=1)  # (S, N)
+    hit = (obstacles.distance(points) < margin).any(axis=1)  # (S, N)
     if ignore_at_goal:
         hit &= ~hit[-1]
-    tops = np.where(hit, obstacles[:, 5], NOTHING).max(axis=1)
+    tops = np.where(hit, obstacles.high, NOTHING).max(axis=1)
     left = (1 - shares) * length
     tops[left < 0.015] = NOTHING
     return float(tops.max()), float(tops[shares * length <= AHEAD].max())
