@@ -16,6 +16,7 @@ import numpy as np
 from wovr_core.envs.env_cache import EnvCache
 from wovr_core.envs.expert.demonstrations import ExpertConfig, run_expert_episode
 from wovr_core.envs.libero import LiberoConfig, LiberoEnv
+from wovr_core.envs.recording import Recorder
 from wovr_core.types import CHUNK, NULL_ACTION, Episode, FloatArray, StateArray
 
 
@@ -60,12 +61,11 @@ def run_policy(envs: EnvCache, job: PolicyJob) -> Episode:
     policy, version = _policy(job.policy)
     frame = env.reset(job.index) if job.start == "training" else env.reset_to_initial(job.index)
     generator = torch_generator(job.seed, "policy_episode", job.start, job.task, job.index)
-    frames, states, success = [frame], [env.sim_state()], [False]
-    actions: list[FloatArray] = []
+    recorder = Recorder(env, frame)
     tokens, log_probs = [], []
     previous = NULL_ACTION
     stop_at = job.max_steps
-    while len(actions) < stop_at:
+    while len(recorder.actions) < stop_at:
         chunk = policy.act(
             torch.from_numpy(frame)[None],
             [env.task.instruction],
@@ -76,26 +76,19 @@ def run_policy(envs: EnvCache, job: PolicyJob) -> Episode:
         tokens.append(chunk.tokens[0].numpy())
         log_probs.append(chunk.log_probs[0].numpy())
         for action in chunk.actions[0].numpy():
-            result = env.step(action)
+            result = recorder.step(action)
             frame, previous = result.frame, action
-            actions.append(action)
-            frames.append(frame)
-            states.append(env.sim_state())
-            success.append(result.success)
-            if result.success and not any(success[:-1]):
-                stop_at = min(job.max_steps, len(actions) + job.steps_after_success)
+            if result.success and not any(recorder.success[:-1]):
+                stop_at = min(job.max_steps, len(recorder.actions) + job.steps_after_success)
     return Episode(
         id=f"{env.task.suite}-{env.task.task}-{job.start}{job.index:06d}-{version}-{job.seed}",
         task=env.task,
         seed=job.index,
         source=version,
-        frames=np.stack(frames),
-        actions=np.stack(actions).astype(np.float32),
-        success=np.array(success),
-        sim_states=np.stack(states),
         action_tokens=np.stack(tokens),
         log_probs=np.stack(log_probs),
-        info={"start": job.start, "temperature": str(job.temperature), "view": job.env.view},
+        info={"start": job.start, "temperature": str(job.temperature), "view": job.env.view} | recorder.info(),
+        **recorder.fields(),
     )
 
 
@@ -114,23 +107,16 @@ class ReplayJob:
 def replay(envs: EnvCache, job: ReplayJob) -> Episode:
     """Execute the actions exactly, all of them, whatever they lead to."""
     env: LiberoEnv = envs.get(job.env, job.task)
-    frame = env.restore(job.sim_state)
-    frames, states, success = [frame], [env.sim_state()], [False]
+    recorder = Recorder(env, env.restore(job.sim_state))
     for action in job.actions:
-        result = env.step(action)
-        frames.append(result.frame)
-        states.append(env.sim_state())
-        success.append(result.success)
+        recorder.step(action)
     return Episode(
         id=job.episode_id,
         task=env.task,
         seed=0,
         source="replay",
-        frames=np.stack(frames),
-        actions=job.actions,
-        success=np.array(success),
-        sim_states=np.stack(states),
-        info={"start": "replay", "view": job.env.view},
+        info={"start": "replay", "view": job.env.view} | recorder.info(),
+        **recorder.fields(),
     )
 
 

@@ -23,6 +23,7 @@ from wovr_core.envs.expert.skills import (
     is_held,
     look,
 )
+from wovr_core.envs.recording import Recorder
 from wovr_core.errors import WovrError
 from wovr_core.types import ACTION_DIM, CHUNK, Episode, FloatArray
 
@@ -192,18 +193,15 @@ def run_expert_episode(env: Any, seed: int, config: ExpertConfig) -> Episode:
     kind = config.fault or drawn
     fault = Fault(kind, config.faults, generator)
     noise = Noise(config.noise, generator)
-    frames, states, successes = [env.reset(seed)], [env.sim_state()], [bool(env.success)]
-    actions: list[FloatArray] = []
+    frame = env.reset(seed)
+    recorder = Recorder(env, frame, env.success)
+    actions, successes = recorder.actions, recorder.success
     clean_actions: list[FloatArray] = []
     idle = 0
     while len(actions) < config.max_steps:
         sight = look(env)
         clean_actions.append(expert_action(sight, config.skills))
-        actions.append(noise(fault.act(sight, config.skills)))
-        result = env.step(actions[-1])
-        frames.append(result.frame)
-        states.append(env.sim_state())
-        successes.append(result.success)
+        recorder.step(noise(fault.act(sight, config.skills)))
         settled = any(successes) and len(actions) - successes.index(True) >= config.after_success
         idle += int(fault.finished)
         if (settled or idle > 2 * config.after_success) and len(actions) % CHUNK == 0:
@@ -214,10 +212,7 @@ def run_expert_episode(env: Any, seed: int, config: ExpertConfig) -> Episode:
         task=env.task,
         seed=seed,
         source=source,
-        frames=np.stack(frames),
-        actions=np.stack(actions).astype(np.float32),
-        success=np.array(successes, dtype=np.bool_),
-        sim_states=np.stack(states),
         clean_actions=np.stack(clean_actions).astype(np.float32),
-        info={"fault": kind, "recovers": str(fault.recovers and kind != "none").lower()},
+        info={"fault": kind, "recovers": str(fault.recovers and kind != "none").lower()} | recorder.info(),
+        **recorder.fields(),
     )
