@@ -60,6 +60,8 @@ class JobStatus:
     """Of the job's processes together, as far as it was sampled."""
     pid: int | None = None
     """Of its main process, where that runs on this machine."""
+    stages: tuple[str, ...] = ()
+    """What it goes through, in order, as folders of its run; empty: not known."""
 
 
 @dataclass(frozen=True)

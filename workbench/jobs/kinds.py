@@ -38,6 +38,8 @@ class JobKind:
     """A frozen dataclass that `JobSpec.parameters` is validated into; None: it takes none."""
     recipe: bool = False
     """Whether it needs a recipe (and may take overrides of its keys)."""
+    stages: Callable[[JobSpec], Sequence[str]] | None = None
+    """The folders of its run that it fills, in order: what its progress is counted by."""
     finished: Callable[[JobSpec], str] | None = None
     """A file, relative to $WOVR_HOME, that exists once the work is complete: the evidence that decides when
     the exit code was seen by nobody."""
@@ -98,12 +100,15 @@ def kinds() -> dict[str, JobKind]:
 def _stage_kinds() -> dict[str, JobKind]:
     from wovr_core.pipeline import STAGES
 
-    whole = JobKind(PIPELINE, "the whole main job and its report", _stage_argv, recipe=True, finished=_last_file)
-    stages = {
-        name: JobKind(name, f"up to: {what}", _stage_argv, recipe=True, finished=_last_file)
-        for name, what in STAGES.items()
-    }
-    return {PIPELINE: whole, **stages}
+    what = {PIPELINE: "the whole main job and its report"} | {name: f"up to: {text}" for name, text in STAGES.items()}
+    return {name: JobKind(name, text, _stage_argv, None, True, _stages, _last_file) for name, text in what.items()}
+
+
+def _stages(spec: JobSpec) -> list[str]:
+    from wovr_core.pipeline import STAGES
+
+    names = list(STAGES)
+    return names if spec.kind == PIPELINE else names[: names.index(spec.kind) + 1]
 
 
 def _stage_argv(spec: JobSpec) -> list[str]:

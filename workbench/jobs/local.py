@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import signal
@@ -25,6 +26,8 @@ from workbench.jobs.spec import JobSpec
 from workbench.jobs.tailing import read_log, read_metrics_since
 from wovr_core.errors import CorruptFileError, WovrError
 from wovr_core.files import explain_disk_errors, wovr_home, write_json
+
+logger = logging.getLogger("wovr.jobs")
 
 _REVIVE_EVERY = 5.0
 """Seconds between attempts to give one job a new supervisor: one that cannot start must not become a storm."""
@@ -128,14 +131,15 @@ class LocalBackend:
     def _create(self, folder: JobFolder, spec: JobSpec, key: str) -> None:
         """Make the folder whole under another name, then rename it: of several submissions one succeeds."""
         now = time.time()
-        finished = find_kind(spec.kind).finished
+        kind = find_kind(spec.kind)
         job = {
             "schema": SCHEMA,
             "id": folder.id,
             "key": key,
             "spec": spec.to_json(),
             "argv": spec.argv(),
-            "finished": finished(spec) if finished else None,
+            "stages": list(kind.stages(spec)) if kind.stages else [],
+            "finished": kind.finished(spec) if kind.finished else None,
             "submitted_at": now,
         }
         with explain_disk_errors(self.jobs):
@@ -169,6 +173,7 @@ class LocalBackend:
             reason=state.reason,
             peak_memory_mb=state.peak_memory_mb,
             pid=state.process.pid if state.process and state.state == "running" else None,
+            stages=tuple(job["stages"]),
         )
 
     def _revive(self, folder: JobFolder) -> bool:
@@ -176,7 +181,11 @@ class LocalBackend:
         if folder.supervised() or (last is not None and time.monotonic() - last < _REVIVE_EVERY):
             return False
         self._revived[folder.id] = time.monotonic()
-        return self._supervise(folder)
+        try:
+            return self._supervise(folder)
+        except (OSError, WovrError) as error:  # whoever only looks is not to fail of it
+            logger.warning("job %s has no supervisor: %s", folder.id, error)
+            return False
 
     def _supervise(self, folder: JobFolder) -> bool:
         """Start a supervisor if the job needs one and has none; returns whether it did. Takes some 50 ms."""

@@ -47,7 +47,6 @@ class Supervisor:
         """Until the job has ended for good."""
         if self.state.ended:
             return
-        self._save()
         child = self._left_running() if self.state.state == "running" else None
         while not self.state.ended:
             if child is None and not self._wait_for_turn():
@@ -68,8 +67,11 @@ class Supervisor:
             due = self.state.not_before and now >= self.state.not_before > looked
             if stamp != seen or due or not 0 <= now - looked < LOOK_ANYWAY_EVERY:
                 seen, looked = stamp, now
-                if self._claim():
-                    return True
+                try:
+                    if self._claim():
+                        return True
+                except (OSError, WovrError) as error:  # a full disk, a damaged record: it may be mended
+                    complain(str(error))
             self.waker.wait(LOOK_EVERY)
         return False
 
@@ -78,11 +80,11 @@ class Supervisor:
             reason = look(self.jobs, time.time()).get(self.folder.id, "")
             if not reason and not self.folder.stop_asked():
                 self.state = replace(self.state, state="running", started_at=time.time(), reason="")
-                self._save()
+                self.save()
                 return True
         if reason != self.state.reason:
             self.state = replace(self.state, reason=reason)
-            self._save()
+            self.save()
         return False
 
     # -- running
@@ -94,7 +96,7 @@ class Supervisor:
             self._finish_attempt(Ended(None, f"it could not be started: {error}", failed=True))
             return None
         self.state = replace(self.state, process=child.key)
-        self._save()
+        self.save()
         return child
 
     def _left_running(self) -> Child | None:
@@ -152,7 +154,7 @@ class Supervisor:
             pause = min(LONGEST_PAUSE, 2.0**self.state.attempt)
             done = replace(self.state, state=ended.state, exit_code=ended.exit_code, reason=ended.reason, ended_at=now)
             self.state = done.queued_again(now, now + pause, f"attempt {done.attempt} failed: {ended.reason}")
-            self._save()
+            self.save()
             tell_others(self.jobs)
         else:
             self._end(ended.state, ended.exit_code, ended.reason)
@@ -160,12 +162,12 @@ class Supervisor:
     def _end(self, state: str, exit_code: int | None, reason: str) -> None:
         self.state = replace(self.state, state=state, exit_code=exit_code, reason=reason, ended_at=time.time())
         self.folder_says(f"{state}" + (f": {reason}" if reason else ""))
-        self._save()
+        self.save()
         with contextlib.suppress(OSError):
             self.folder.close()
         tell_others(self.jobs)
 
-    def _save(self) -> None:
+    def save(self) -> None:
         """Write the state, for as long as it takes: what happened must not be lost to a disk that is full."""
         pause = 0.5
         while True:
@@ -175,9 +177,15 @@ class Supervisor:
             except (OSError, WovrError) as error:
                 if not self.folder.path.is_dir():
                     raise SystemExit(f"{self.folder.path} was deleted") from error
-                print(f"{error}; trying again", file=sys.stderr, flush=True)
+                complain(f"{error}; trying again")
                 time.sleep(pause)
                 pause = min(30.0, 2 * pause)
+
+
+def complain(text: str) -> None:
+    """Into supervisor.log, if there is room."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def main() -> None:
@@ -195,6 +203,8 @@ def main() -> None:
     adopt_orphans()
     with folder.supervising() as held:
         supervisor = Supervisor(folder) if held else None
+        if supervisor is not None and not supervisor.state.ended:
+            supervisor.save()
         os.write(tell, b"1")
         os.close(tell)
         if supervisor is not None:
