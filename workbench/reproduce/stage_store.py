@@ -64,11 +64,11 @@ class StageStore:
 
 
 def plain(value: Any, root: Path) -> Any:
-    """JSON of a stage's inputs: paths below `root` relative to it; process pools left out (results do not depend on
-    them)."""
+    """JSON of a stage's inputs: paths below `root` relative to it; process pools, on which results do not
+    depend, and None are left out."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-        return {name: plain(v, root) for name, v in fields.items() if not isinstance(v, EnvPool)}
+        return {name: plain(v, root) for name, v in fields.items() if not isinstance(v, EnvPool | None)}
     if isinstance(value, dict):
         return {str(k): plain(v, root) for k, v in value.items()}
     if isinstance(value, tuple | list):

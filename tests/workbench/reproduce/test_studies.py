@@ -1,0 +1,221 @@
+"""The study's bookkeeping, with stages that cost nothing; and one whole study at smoke size."""
+
+import json
+import time
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from apps.cli import main
+from workbench.reproduce import studies
+from workbench.reproduce.estimates import estimate
+from workbench.reproduce.job import Outcome, Trained
+from workbench.reproduce.results import read_rows
+from workbench.reproduce.stage_store import OutOfTime, StageStore, plain
+from workbench.reproduce.studies import StudyConfig, SuiteTasks, left, run_study, units
+from wovr_core import recipes
+from wovr_core.envs.pool import EnvPool
+from wovr_core.errors import UnknownNameError, WovrError
+from wovr_core.run_folder import Run
+from wovr_core.stages.folder import StageFolder
+
+SUITES = (SuiteTasks("libero_object", (0, 4)), SuiteTasks("libero_goal", (1,)))
+
+
+@dataclass(frozen=True)
+class ToyConfig:
+    size: int = 1
+
+
+@dataclass(frozen=True)
+class ToyInputs:
+    below: str
+    pool: EnvPool | None = None
+
+
+@dataclass(frozen=True)
+class ToyOutputs:
+    value: str
+
+
+class Toy:
+    """A stage that counts how often it is really run."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+    def __call__(self, config, inputs, out_dir, on_metrics):
+        folder = StageFolder(out_dir, "toy", config, {"below": "1"}, on_metrics)
+        finished = folder.outputs(ToyOutputs)
+        if finished:
+            return finished
+        self.runs += 1
+        return folder.finish(ToyOutputs(str(out_dir / f"made-{config.size}")))
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch) -> StudyConfig:
+    monkeypatch.setenv("WOVR_HOME", str(tmp_path))
+    recipe = replace(recipes.get("smoke"), workers=0)
+    return StudyConfig("main", recipe, SUITES, seeds=(0, 1), results=tmp_path / "results")
+
+
+def test_what_two_arms_share_is_made_once(tmp_path):
+    recipe = recipes.get("smoke")
+    toy = Toy()
+    with Run(tmp_path / "run", recipe) as run, EnvPool(workers=0) as pool:
+        store = StageStore(run)
+        first = store.stage("a", toy, ToyConfig(), ToyInputs("x", pool))
+        assert store.stage("a", toy, ToyConfig(), ToyInputs("x", None)) == first  # pools decide nothing
+        other = store.stage("a", toy, ToyConfig(2), ToyInputs("x"))
+        assert toy.runs == 2
+        # What follows is another stage when what it reads is another's.
+        assert store.stage("b", toy, ToyConfig(), ToyInputs(first.value)) != store.stage(
+            "b", toy, ToyConfig(), ToyInputs(other.value)
+        )
+        assert toy.runs == 4
+        assert all(name.rsplit("-", 1)[0] in ("a", "b") for name in store.seconds)
+        assert plain(ToyInputs(str(run.path / "q"), pool), run.path) == {"below": "q"}
+
+
+def test_no_stage_begins_after_the_deadline(tmp_path):
+    toy = Toy()
+    with Run(tmp_path / "run", recipes.get("smoke")) as run:
+        StageStore(run).stage("a", toy, ToyConfig(), ToyInputs("x"))
+        late = StageStore(run, deadline=time.monotonic() - 1)
+        late.stage("a", toy, ToyConfig(), ToyInputs("x"))  # finished ones are read
+        with pytest.raises(OutOfTime, match=r"b-\w+ is next"):
+            late.stage("b", toy, ToyConfig(), ToyInputs("x"))
+    assert toy.runs == 1
+
+
+def test_units_go_seed_by_seed_and_only_narrows(config):
+    names = [(u.seed, u.suite.suite, u.name) for u in units(config)]
+    assert [n[0] for n in names] == sorted(n[0] for n in names)
+    # Acting greedily the base policy does the same for every seed.
+    assert Counter(n[2] for n in names) == {"base": 2, "wovr": 4, "grpo_online": 4, "wmpo": 4}
+    narrowed = replace(config, only=("libero_goal", "wovr"), seeds=(1,))
+    assert [str(u) for u in units(narrowed)] == ["libero_goal wovr seed 1"]
+    assert units(narrowed)[0].recipe.env.suite == "libero_goal"
+    assert units(narrowed)[0].recipe.tasks == (1,)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"only": ("wover",)}, "did you mean 'wovr'"),
+        ({"study": "mian"}, "did you mean 'main'"),
+        ({"suites": (SuiteTasks("libero_objects", (0,)),)}, "did you mean 'libero_object'"),
+        ({"suites": (SuiteTasks("libero_goal", (12,)),)}, "unknown task of libero_goal"),
+        ({"seeds": ()}, "no seed"),
+    ],
+)
+def test_bad_requests_are_refused_before_anything_runs(config, change, message):
+    with pytest.raises((UnknownNameError, WovrError), match=message):
+        units(replace(config, **change))
+
+
+class FakeJob:
+    """Trains nothing; every trial of task 4 succeeds."""
+
+    trained = 0
+
+    def __init__(self, store, recipe, arm, seed, pool) -> None:
+        self.recipe, self.arm = recipe, arm
+
+    def train(self) -> Trained:
+        if self.arm.name == "wmpo":
+            raise OutOfTime("the time is spent")
+        FakeJob.trained += 1
+        return Trained(Path("p"), None, Counter(dict.fromkeys(self.recipe.tasks, 11)))
+
+    def evaluations(self, trained):
+        for task in self.recipe.tasks:
+            yield Outcome(task, (task == 4, True))
+
+    def minutes(self) -> float:
+        return 1.5
+
+
+def test_rows_are_on_disk_as_they_come_and_are_not_made_again(config, monkeypatch):
+    monkeypatch.setattr(studies, "ArmJob", FakeJob)
+    FakeJob.trained = 0
+    config = replace(config, seeds=(0,))
+    path = config.results / "main.json"
+    study = run_study(config)
+    for count in range(1, 5):
+        assert next(study)["trials"] == 2
+        assert len(read_rows(path)) == count
+    with pytest.raises(OutOfTime):
+        next(study)
+    assert next(str(u) for u in left(config)) == "libero_object wmpo seed 0"
+    rows = {(r["arm"], r["task"]): r for r in read_rows(path)}
+    assert rows["base", 4]["outcomes"] == "11"
+    assert rows["base", 0]["outcomes"] == "01"
+    assert rows["grpo_online", 0]["real_episodes"] == 11
+    done = FakeJob.trained
+    with pytest.raises(OutOfTime):
+        list(run_study(config))
+    assert FakeJob.trained == done
+    # Another configuration makes its rows anew; the number of workers is none of it.
+    changed = replace(config, recipe=replace(config.recipe, rl=replace(config.recipe.rl, updates=9)))
+    assert len(left(changed)) == len(units(changed))
+    assert left(replace(config, recipe=replace(config.recipe, workers=2))) == [
+        replace(u, recipe=replace(u.recipe, workers=2)) for u in left(config)
+    ]
+
+
+def test_the_estimate_counts_shared_stages_once(tmp_path):
+    folder = tmp_path / "run"
+    for kind, seconds in {"collect": 600, "sft": 60, "evaluate": 30, "online": 300}.items():
+        (folder / f"{kind}-abc").mkdir(parents=True)
+        (folder / f"{kind}-abc" / "outputs.json").write_text(json.dumps({"outputs": {}, "seconds": seconds}))
+    folders = {"here": folder, "there": tmp_path / "none"}
+    here = estimate([("here", "base"), ("here", "grpo_online")], "main", folders)
+    assert here.minutes == pytest.approx((30 + 300 + 30) / 60)
+    both = estimate([("there", "base"), ("there", "grpo_online")], "main", folders)
+    assert both.minutes == pytest.approx((600 + 60 + 30 + 300 + 30) / 60)
+    assert both.untimed == ()
+    assert "rl" in estimate([("here", "wovr")], "main", folders).untimed
+    assert str(here) == "2 units left, about 6 minutes"
+
+
+def test_the_command_plans_and_refuses(config, capsys):
+    argv = ["reproduce", "main", "--recipe", "smoke", "--tasks", "libero_object=0", "--seeds", "0", "--plan"]
+    assert main(argv) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "libero_object base seed 0"
+    assert main([*argv, "--only", "grpo_onlin"]) == 2
+    assert "did you mean 'grpo_online'" in capsys.readouterr().err
+    assert main(["reproduce", "main", "--tasks", "libero_object"]) == 2
+    assert "SUITE=I,J" in capsys.readouterr().err
+    assert main(["reproduce", "main", "--seeds", "a"]) == 2
+    assert "'a' is no list of numbers" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_whole_study_on_libero(wovr_home, tmp_path, capsys):
+    """Stopped for want of time, resumed, finished, and then done."""
+    argv = [
+        "reproduce", "main", "--recipe", "smoke", "--tasks", "libero_object=0", "--seeds", "0",
+        "--results", str(tmp_path), "--run", "study", "--set", "rl.gate.every=1", "--set", "threads=1",
+    ]  # fmt: skip
+    assert main([*argv, "--budget-minutes", "0"]) == 0
+    assert "is next" in capsys.readouterr().out
+    assert main(argv) == 0
+    rows = {row["arm"]: row for row in read_rows(tmp_path / "main.json")}
+    assert rows.keys() == {"base", "wovr", "grpo_online", "wmpo"}
+    assert rows["base"]["real_episodes"] == 4
+    assert rows["wovr"]["real_episodes"] >= 4 + 2 + 2 + 3
+    assert rows["wmpo"]["real_episodes"] >= 11
+    assert rows["grpo_online"]["real_episodes"] >= rows["wovr"]["real_episodes"] - 2
+    assert all(len(row["outcomes"]) == row["trials"] == 2 for row in rows.values())
+    folders = list((wovr_home / "runs" / "study-libero_object").glob("*-*"))
+    kinds = Counter(f.name.rsplit("-", 1)[0] for f in folders)
+    assert (kinds["collect"], kinds["sft"], kinds["collect_base"], kinds["world_model"]) == (1, 1, 1, 2)
+    before = (tmp_path / "main.json").read_text()
+    began = time.monotonic()
+    assert main(argv) == 0
+    assert time.monotonic() - began < 20
+    assert (tmp_path / "main.json").read_text() == before
