@@ -44,7 +44,8 @@ class PickPlace:
             satisfied=env.holds(self.clause),
             obstacles=solids.but(name),
         )
-        return replace(sight, held=sight.held or closed_upon(sight))
+        touched = name in env.touched_objects()
+        return replace(sight, held=sight.held or (touched and closed_upon(sight)))
 
     def done(self, env: Any) -> bool:
         """Whether the object is in its place and out of the fingers."""

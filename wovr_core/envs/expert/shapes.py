@@ -29,6 +29,8 @@ PALM_SPOTS = np.array(
     [[along, across] for along in (-0.1, -0.05, 0, 0.05, 0.1) for across in (-0.032, 0, 0.032)], dtype=np.float64
 )
 """(15, 2) points of the palm's underside, likewise."""
+WALL = 0.011
+"""Distance (m) between fingers that hold a wall, which may lean."""
 FINGER_BELOW = 0.010
 """The fingertips reach this far (m) below the grip point."""
 
@@ -151,7 +153,7 @@ def _rim_grips(name: str, solids: Solids, hand: Hand, config: GripConfig) -> _Gr
     points = solids.centres[name] + middle @ turn.T + out
     away = np.linalg.norm(own.mean(axis=1)[:, :2] - middle[:2], axis=1)
     yaws = np.arctan2(out[:, 1], out[:, 0]) - np.pi / 2
-    return points, yaws, np.full(len(angles), 0.005), blocks[away > radius + 0.012]
+    return points, yaws, np.full(len(angles), WALL), blocks[away > radius + 0.012]
 
 
 def rim_of(corners: StateArray) -> tuple[StateArray, float, float]:
