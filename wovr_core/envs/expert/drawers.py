@@ -23,6 +23,9 @@ from wovr_core.envs.expert.wrist import (
 from wovr_core.envs.libero_parts import Part
 from wovr_core.types import FloatArray, StateArray
 
+FINGER_BEYOND = 0.013
+"""The fingertips of a hand that leans to push end this far (m) beyond the point between them."""
+
 
 @dataclass(frozen=True)
 class DrawerConfig:
@@ -38,6 +41,14 @@ class DrawerConfig:
     """Where the hand waits in front of the handle until it points right, and goes back to."""
     upright: float = 0.10
     """A hand that leans less than this is free for other things."""
+    shut_at: float = 0.003
+    """Joint position at which a drawer counts as shut: LIBERO asks more than 0, the end stop is at 0.01."""
+    push_lean: float = 0.5
+    """How far the hand, turned flat to the drawer, leans to push a handle under another handle."""
+    before: float = 0.035
+    """Where the fingertips wait in front of the bar before they push."""
+    over: float = 0.11
+    """Height above the bar at which the hand, leaning, clears an open drawer's front."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,8 @@ class Handle:
     """What the fingers close to."""
     out: StateArray
     """(3,) unit vector, level: where the drawer moves when it opens."""
+    front: float
+    """Distance from the bar's middle to its front."""
     value: float
     """The joint's position: 0 shut, negative open."""
 
@@ -59,7 +72,8 @@ def see_handle(part: Part) -> Handle:
     out = -part.axis
     bar = int(np.argmax(part.centres @ out))
     tall = float(np.abs(part.turns[bar].T @ UP) @ part.halves[bar])
-    return Handle(part.centres[bar], 2 * tall, out, part.value)
+    front = float(np.abs(part.turns[bar].T @ out) @ part.halves[bar])
+    return Handle(part.centres[bar], 2 * tall, out, front, part.value)
 
 
 @dataclass(frozen=True)
@@ -68,9 +82,13 @@ class PullDrawer:
 
     clause: Clause
     region: str
+    unless: Clause | None = None
+    """What the drawer is opened for: once this holds, it need not be open any more."""
     config: DrawerConfig = DrawerConfig()
 
     def done(self, env: Any) -> bool:
+        if self.unless is not None and env.holds(self.unless):
+            return True
         wrist, handle = see_wrist(env), see_handle(env.part(self.region))
         return handle.value < self.config.open_at and wrist.lean < self.config.upright
 
@@ -88,10 +106,39 @@ class PullDrawer:
         return reach_for(wrist, error, posture, config.back)
 
 
+@dataclass(frozen=True)
+class ShutDrawer:
+    """A drawer is pushed shut by its handle; done once it is shut and the hand stands upright again."""
+
+    clause: Clause
+    region: str
+    config: DrawerConfig = DrawerConfig()
+
+    def done(self, env: Any) -> bool:
+        wrist, handle = see_wrist(env), see_handle(env.part(self.region))
+        return handle.value > self.config.shut_at and wrist.lean < self.config.upright
+
+    def act(self, env: Any) -> FloatArray:
+        config, wrist, handle = self.config, see_wrist(env), see_handle(env.part(self.region))
+        posture = leaning(-handle.out, config.push_lean, wrist.nearer(handle.out))
+        turn = turn_between(wrist.turn, posture)
+        error = handle.centre + (handle.front + FINGER_BEYOND) * handle.out - wrist.position
+        if handle.value > config.shut_at:
+            return leave(wrist, error, posture, config)
+        gap = -float(error @ handle.out)  # how far in front of the bar the fingertips are
+        off = error + gap * handle.out
+        in_line = abs(off[2]) < 0.012 and np.linalg.norm(off[:2]) < 0.025 and np.linalg.norm(turn) < 0.3
+        if in_line and -0.015 < gap < config.before + 0.02:
+            return move_and_turn(off - 0.02 * handle.out, turn, CLOSE)
+        short = max(config.before - 0.015 - gap, 0.0) + 0.1 * max(float(np.linalg.norm(turn)) - 0.25, 0.0)
+        rise = min(6 * short, config.over)
+        return move_and_turn(error + config.before * handle.out + rise * UP, turn, CLOSE)
+
+
 def leave(wrist: Wrist, error: StateArray, posture: StateArray, config: DrawerConfig) -> FloatArray:
-    """Open hand back out of the handle's reach, then upright."""
+    """Open hand back out of the handle's reach, then upright; what is held by then is kept."""
     forward = posture[:, 2]
     ahead = float(error @ forward)
-    if wrist.lean > config.upright and np.linalg.norm(error - ahead * forward) < 0.06 and ahead < 0.06:
+    if np.linalg.norm(error - ahead * forward) < 0.06 and ahead < 0.06:
         return move_and_turn(-0.02 * forward if wrist.width > 0.03 else np.zeros(3), np.zeros(3), OPEN)
     return move_and_turn(0.01 * UP, turn_between(wrist.turn, upright(posture[:, 1])), OPEN)

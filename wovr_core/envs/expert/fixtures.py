@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from wovr_core.envs.expert.drawers import PullDrawer
+from wovr_core.envs.expert.drawers import PullDrawer, ShutDrawer
 from wovr_core.envs.expert.knobs import TurnKnob
+from wovr_core.envs.expert.pick_place import pick_and_place
 from wovr_core.envs.expert.pushing import PushTo
-from wovr_core.envs.expert.subgoals import Rule
+from wovr_core.envs.expert.subgoals import Clause, Rule, Subgoal
+
+
+def put_in_drawer(clause: Clause) -> tuple[Subgoal, ...]:
+    """("in", object, drawer's region): the drawer is opened first, unless the object is in it already."""
+    return (PullDrawer(clause, clause[2], unless=clause), *pick_and_place(clause))
+
 
 RULES: tuple[Rule, ...] = (
-    Rule(("on", "plate_*", "*_front_region"), lambda clause: (PushTo(clause, clause[1], clause[2]),)),
-    Rule(("open", "*_cabinet_*_region"), lambda clause: (PullDrawer(clause, clause[1]),), rank=0),
     Rule(("turnon", "*"), lambda clause: (TurnKnob(clause, clause[1], on=True),), rank=0),
+    Rule(("open", "*_cabinet_*_region"), lambda clause: (PullDrawer(clause, clause[1]),), rank=0),
+    Rule(("on", "plate_*", "*_front_region"), lambda clause: (PushTo(clause, clause[1], clause[2]),)),
+    Rule(("in", "*", "*_cabinet_*_region"), put_in_drawer),
+    Rule(("close", "*_cabinet_*_region"), lambda clause: (ShutDrawer(clause, clause[1]),), rank=2),
     Rule(("turnoff", "*"), lambda clause: (TurnKnob(clause, clause[1], on=False),), rank=2),
 )
+"""Special rules that stand before those of picking and placing."""

@@ -69,8 +69,7 @@ class TurnKnob:
 
     def act(self, env: Any) -> FloatArray:
         config, wrist, knob = self.config, see_wrist(env), see_knob(env.part(self.fixture))
-        across = knob.along if knob.along @ wrist.turn[:, 1] >= 0 else -knob.along
-        posture = upright(across)
+        posture = upright(wrist.nearer(knob.along))
         error = knob.top - config.above * UP - wrist.position
         if self._is_turned(knob):
             rise = 0.02 * UP if wrist.width > knob.thick + 0.01 else np.zeros(3)

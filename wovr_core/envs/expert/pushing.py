@@ -62,7 +62,7 @@ class PushTo:
         way[2] = 0
         far = float(np.linalg.norm(way))
         ahead = side_of(way, wrist)
-        posture = leaning(-ahead, config.lean, _across(ahead, wrist))
+        posture = leaning(-ahead, config.lean, wrist.nearer(ahead))
         turn = turn_between(wrist.turn, posture)
         contact = place - config.touch * ahead
         contact[2] = region[2] + config.low
@@ -105,8 +105,3 @@ def side_of(way: StateArray, wrist: Wrist) -> StateArray:
     nearest = sides[int(np.argmax(sides @ ahead + 0.3 * np.abs(sides @ wrist.turn[:, 1])))]
     between = ahead + nearest
     return np.asarray(between / np.linalg.norm(between))
-
-
-def _across(ahead: StateArray, wrist: Wrist) -> StateArray:
-    """The fingers stand side by side, at right angles to the way; of the two turns, the nearer one."""
-    return ahead if ahead @ wrist.turn[:, 1] >= 0 else -ahead

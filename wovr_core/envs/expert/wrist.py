@@ -33,6 +33,10 @@ class Wrist:
         """Angle (rad) between where the fingers point and straight down."""
         return float(np.arccos(np.clip(-self.turn[2, 2], -1, 1)))
 
+    def nearer(self, across: StateArray) -> StateArray:
+        """(3,) `across` or its opposite, whichever is nearer to the line across the fingers now."""
+        return across if across @ self.turn[:, 1] >= 0 else -across
+
 
 def see_wrist(env: Any) -> Wrist:
     """The hand of a LiberoEnv now."""
