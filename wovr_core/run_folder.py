@@ -82,7 +82,7 @@ class Run:
             "config": to_dict(self.recipe),
             "packages": {name: metadata.version(name) for name in _PACKAGES},
             "python": platform.python_version(),
-            "machine": {"processor": _processor(), "cores": os.cpu_count(), "system": platform.system()},
+            "machine": describe_machine(),
         }
 
     def stage(
@@ -95,6 +95,11 @@ class Run:
             self.on_metrics(name, step, metrics)
 
         return function(config, inputs, self.path / name, on_metrics)
+
+
+def describe_machine() -> dict[str, Any]:
+    """What timings depend on most: two runs are comparable where this is equal."""
+    return {"processor": _processor(), "cores": os.cpu_count(), "system": platform.system()}
 
 
 def _processor() -> str:
