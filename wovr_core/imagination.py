@@ -106,12 +106,28 @@ def imagine_actions(
     Raises:
         WovrError: actions that are no whole number of chunks, more than the environment imagines, or not finite.
     """
-    if actions.ndim != 2 or not len(actions) or len(actions) % CHUNK:
-        raise WovrError(f"actions must be (K*{CHUNK}, A) with K >= 1, got {actions.shape}")
-    start = env.reset([keyframe], [sampler_seed])
-    frames, p_success = [start.frames], [start.p_success]
-    for chunk in torch.from_numpy(np.ascontiguousarray(actions, dtype=np.float32)).split(CHUNK):
-        imagined = env.step(chunk[None])
-        frames.append(imagined.frames[0])
-        p_success.append(imagined.p_success[0])
-    return torch.cat(frames).numpy(), torch.cat(p_success).float().numpy()
+    frames, p_success = imagine_actions_many(env, [keyframe], actions[None], [sampler_seed])
+    return frames[0], p_success[0]
+
+
+@torch.no_grad()
+def imagine_actions_many(
+    env: WorldModelEnv, keyframes: Sequence[Keyframe], actions: FloatArray, sampler_seeds: Sequence[int]
+) -> tuple[Frames, FloatArray]:
+    """`imagine_actions` for B rows in one batch; a row does not depend on its batch mates.
+
+    Args:
+        actions: (B, K*C, A).
+
+    Returns:
+        Frames (B, K*C+1, H, W, 3) and p_success (B, K*C+1).
+    """
+    if actions.ndim != 3 or not actions.shape[1] or actions.shape[1] % CHUNK:
+        raise WovrError(f"actions must be (K*{CHUNK}, A) with K >= 1, got {actions.shape[1:]}")
+    start = env.reset(keyframes, sampler_seeds)
+    frames, p_success = [start.frames[:, None]], [start.p_success[:, None]]
+    for chunk in torch.from_numpy(np.ascontiguousarray(actions, dtype=np.float32)).split(CHUNK, dim=1):
+        imagined = env.step(chunk)
+        frames.append(imagined.frames)
+        p_success.append(imagined.p_success)
+    return torch.cat(frames, 1).numpy(), torch.cat(p_success, 1).float().numpy()

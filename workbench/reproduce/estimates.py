@@ -73,6 +73,8 @@ def _kinds(study: str, name: str) -> list[str]:
     if study == "world-model":
         return ["collect", "sft", "collect_base", "world_model", "collect_long", "probe", "quality"]
     arm = find_arm(name)
+    if study == "hallucination":
+        return ["collect", "sft", *_training(arm), "audit_keyframes", "imagine", "audit", "hallucination"]
     kinds = ["collect", "sft", *_training(arm), "evaluate"]
     return [*kinds, "audit_keyframes", "imagine", "audit"] if study == "ablations" and name != "base" else kinds
 

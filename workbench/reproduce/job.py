@@ -27,6 +27,7 @@ from wovr_core.stages import (
     evaluate,
     imagine,
     refine_world_model,
+    score_hallucination,
     select_keyframes,
     train_policy_online,
     train_policy_rl,
@@ -39,7 +40,7 @@ from wovr_core.stages.rl_gate import GateSimulator
 
 SHARED = ("collect", "sft", "collect_base", "world_model", "reward")
 """Kinds of stages that an arm's minutes do not contain."""
-JUDGING = ("evaluate", "audit_keyframes", "imagine", "audit")
+JUDGING = ("evaluate", "audit_keyframes", "imagine", "audit", "hallucination")
 """Nor these: they measure."""
 
 
@@ -111,6 +112,21 @@ class ArmJob:
     def audit(self, trained: Trained) -> audit.AuditOutputs:
         """Rollouts of the final policy in the arm's own imagination, from starts that all arms share, and the replay of
         their actions."""
+        _, rollouts = self._final_rollouts(trained)
+        audit_inputs = audit.AuditInputs(self.recipe.env, rollouts.rollouts, rollouts.version, self.pool)
+        return self.store.stage("audit", audit.run, self.plain.audit, audit_inputs)
+
+    def score_hallucination(self, trained: Trained) -> score_hallucination.HallucinationOutputs:
+        """The label-free score of the same rollouts, held against that audit."""
+        simulator, rollouts = self._final_rollouts(trained)
+        rows = self.audit(trained).rows
+        inputs = score_hallucination.HallucinationInputs(
+            simulator, rollouts.rollouts, rollouts.version, rows, self.seed
+        )
+        config = score_hallucination.HallucinationConfig(solver_steps=self.plain.imagine.solver_steps)
+        return self.store.stage("hallucination", score_hallucination.run, config, inputs)
+
+    def _final_rollouts(self, trained: Trained) -> tuple[Simulator, imagine.ImagineOutputs]:
         if trained.simulator is None:
             raise WovrError(f"arm {self.arm.name} imagines nothing that could be audited")
         shared = self.shared()
@@ -120,9 +136,7 @@ class ArmJob:
         )
         starts = self.store.stage("audit_keyframes", select_keyframes.run, self.plain.keyframes, inputs)
         imagine_inputs = imagine.ImagineInputs(trained.simulator, starts.keyframes, starts.version, self.seed)
-        rollouts = self.store.stage("imagine", imagine.run, self.plain.imagine, imagine_inputs)
-        audit_inputs = audit.AuditInputs(self.recipe.env, rollouts.rollouts, rollouts.version, self.pool)
-        return self.store.stage("audit", audit.run, self.plain.audit, audit_inputs)
+        return trained.simulator, self.store.stage("imagine", imagine.run, self.plain.imagine, imagine_inputs)
 
     def minutes(self) -> float:
         """Of the arm's own training: neither what is shared nor what only measures."""

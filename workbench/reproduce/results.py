@@ -12,7 +12,7 @@ from wovr_core.errors import CorruptFileError
 from wovr_core.files import read_json, write_json
 
 Row = dict[str, Any]
-IDENTITY = ("suite", "task", "arm", "variant", "seed", "horizon")
+IDENTITY = ("suite", "task", "arm", "variant", "seed", "horizon", "score")
 """The keys, of those a row has, that say which row it is."""
 
 

@@ -17,16 +17,22 @@ from workbench.reproduce.estimates import Estimate, estimate
 from workbench.reproduce.job import ArmJob
 from workbench.reproduce.results import Results, Row
 from workbench.reproduce.stage_store import StageStore
+from wovr_core.audit.hallucination import SCORES
 from wovr_core.config import to_dict
 from wovr_core.envs.libero_suites import SUITES
 from wovr_core.envs.pool import EnvPool
 from wovr_core.errors import UnknownNameError, WovrError
-from wovr_core.files import fingerprint
+from wovr_core.files import fingerprint, read_json
 from wovr_core.recipes import Recipe, check
 from wovr_core.run_folder import Run, resolve_run
 
 logger = logging.getLogger("wovr.reproduce")
-STUDIES = {"main": MAIN, "ablations": ABLATIONS, "world-model": tuple(WORLD_MODELS)}
+STUDIES = {
+    "main": MAIN,
+    "ablations": ABLATIONS,
+    "world-model": tuple(WORLD_MODELS),
+    "hallucination": ("wovr",),
+}
 """Study -> names of its arms, or of its world models."""
 
 
@@ -142,6 +148,8 @@ def _identities(config: StudyConfig, unit: Unit) -> list[Row]:
         keys: Row = {"suite": unit.suite.suite, "variant": unit.name, "seed": unit.seed}
         return [keys | {"horizon": h} for h in HORIZONS]
     keys = {"suite": unit.suite.suite, "arm": unit.name, "seed": unit.seed}
+    if config.study == "hallucination":
+        return [keys | {"score": score} for score in SCORES]
     return [keys | {"task": task} for task in unit.suite.tasks]
 
 
@@ -184,7 +192,8 @@ def _rows(config: StudyConfig, unit: Unit, results: Results, store: StageStore, 
         results.put(rows)
         yield from rows
         return
-    for row in _arm_rows(config, unit, store, pool):
+    rows_of = _hallucination_rows if config.study == "hallucination" else _arm_rows
+    for row in rows_of(config, unit, store, pool):
         results.put([row])
         yield row
 
@@ -193,9 +202,9 @@ def _arm_rows(config: StudyConfig, unit: Unit, store: StageStore, pool: EnvPool)
     """One row per task: real success, what it cost, and (in the ablations) how often imagination was false."""
     job = ArmJob(store, unit.recipe, find_arm(unit.name), unit.seed, pool)
     trained = job.train()
-    audited: dict[str, list[int]] | None = None
+    audited: list[Row] | None = None
     if config.study == "ablations" and trained.simulator is not None:
-        audited = job.audit(trained).by_task
+        audited = list(read_json(Path(job.audit(trained).rows)))
     digest = unit.config(config.study)
     for outcome in job.evaluations(trained):
         row: Row = {
@@ -211,6 +220,33 @@ def _arm_rows(config: StudyConfig, unit: Unit, store: StageStore, pool: EnvPool)
             "config": digest,
         }
         if audited is not None:
-            false, imagined = audited.get(f"{unit.suite.suite}/{outcome.task}", [0, 0])
-            row |= {"imagined_successes": imagined, "false_successes": false}
+            row |= _false_successes([a for a in audited if a["task"] == f"{unit.suite.suite}/{outcome.task}"])
         yield row
+
+
+def _false_successes(audited: Sequence[Row]) -> Row:
+    imagined = sorted((a for a in audited if a["imagined_success"]), key=lambda a: int(a["depth"]))
+    return {
+        "imagined_successes": len(imagined),
+        "false_successes": sum(not a["real_success"] for a in imagined),
+        "depths": [a["depth"] for a in imagined],
+        "false": "".join("10"[a["real_success"]] for a in imagined),
+    }
+
+
+def _hallucination_rows(config: StudyConfig, unit: Unit, store: StageStore, pool: EnvPool) -> Iterator[Row]:
+    """One row per score: how well it ranks what the audit found false, without having seen it."""
+    job = ArmJob(store, unit.recipe, find_arm(unit.name), unit.seed, pool)
+    outputs = job.score_hallucination(job.train())
+    digest = unit.config(config.study)
+    for score in SCORES:
+        yield {
+            "suite": unit.suite.suite,
+            "arm": unit.name,
+            "seed": unit.seed,
+            "score": score,
+            "false_success": outputs.false_success[score],
+            "wrong_outcome": outputs.wrong_outcome[score],
+            "against": outputs.against_rivals.get(score),
+            "config": digest,
+        }

@@ -20,7 +20,7 @@ from wovr_core.reward.classifier import RewardClassifier
 from wovr_core.stages.collect import load_named
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
 from wovr_core.stages.train_reward import RewardTrainingConfig, as_imagined, calibrate_on, episode_logits, fit
-from wovr_core.stages.train_world_model import TransformerTraining, fit_transformer
+from wovr_core.stages.train_world_model import TransformerTraining, fit_transformer, save_last_weights
 from wovr_core.types import CHUNK, Episode
 from wovr_core.world_model.model import WorldModel
 from wovr_core.world_model.motion import moving_region
@@ -97,11 +97,12 @@ def run(
     weights = [1.0] * len(known) + [config.new_weight] * len(fresh)
     error_before = world_model_error(world_model, deciding, config.solver_steps, inputs.seed)
     windows = LatentWindows(world_model.codec, [e.frames for e in training], [e.actions for e in training], weights)
-    fit_transformer(folder, world_model, windows, config.transformer, inputs.seed)
+    last = fit_transformer(folder, world_model, windows, config.transformer, inputs.seed)
     error_after = world_model_error(world_model, deciding, config.solver_steps, inputs.seed)
     lineage = {"episodes": ",".join(inputs.versions)}
     refined_model, refined_reward = folder.path / "world_model", folder.path / "reward"
-    save_model(refined_model, WORLD_MODEL, world_model, lineage=lineage | {"parent": world_model_version})
+    refined = save_model(refined_model, WORLD_MODEL, world_model, lineage=lineage | {"parent": world_model_version})
+    save_last_weights(refined_model, world_model, last, lineage | {"average": refined})
     if not is_better(error_before, error_after):
         world_model, _ = load_world_model(inputs.world_model)
 

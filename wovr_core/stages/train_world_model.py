@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -99,11 +100,13 @@ def run(
         model.codec.load_state_dict(load_world_model(inputs.codec)[0].codec.state_dict())
         model.codec.eval().requires_grad_(False)
     windows = LatentWindows(model.codec, [e.frames for e in training], [e.actions for e in training])
-    fit_transformer(folder, model, windows, config.transformer, inputs.seed)
+    last = fit_transformer(folder, model, windows, config.transformer, inputs.seed)
 
     quality = measure(model, held_out, config)
     path = folder.path / "world_model"
-    version = save_model(path, WORLD_MODEL, model, lineage={"episodes": ",".join(inputs.versions)})
+    lineage = {"episodes": ",".join(inputs.versions)}
+    version = save_model(path, WORLD_MODEL, model, lineage=lineage)
+    save_last_weights(path, model, last, lineage | {"average": version})
     folder.log(config.transformer.steps, _flat(quality), "quality")
     return folder.finish(WorldModelOutputs(str(path), version, quality.to_dict(), held_ids))
 
@@ -138,8 +141,12 @@ def fit_autoencoder(
 
 def fit_transformer(
     folder: StageFolder, model: WorldModel, windows: LatentWindows, config: TransformerTraining, seed: int
-) -> None:
-    """Train the transformer on cached latents; the model ends with the averaged weights."""
+) -> dict[str, torch.Tensor]:
+    """Train the transformer on cached latents; the model ends with the averaged weights.
+
+    Returns:
+        The last step's own weights, as the transformer's state.
+    """
     transformer = model.transformer.train()
     ema = Ema(transformer, config.ema_decay)
     optimizer = torch.optim.AdamW(
@@ -158,8 +165,25 @@ def fit_transformer(
             optimizer.step()
             ema.update(transformer)
             training.log(metrics)
+    last = {name: tensor.detach().clone() for name, tensor in transformer.state_dict().items()}
     ema.copy_to(transformer)
     model.eval()
+    return last
+
+
+def last_weights_path(world_model: Path) -> Path:
+    """Where the weights of the last training step lie, beside the averaged ones that are imagined with. Where the two
+    disagree, the model is unsure (`score_hallucination`)."""
+    return world_model.with_name(f"{world_model.name}_last")
+
+
+def save_last_weights(
+    world_model: Path, model: WorldModel, last: dict[str, torch.Tensor], lineage: dict[str, str]
+) -> None:
+    """Save the model with its last weights; it keeps the averaged ones."""
+    other = copy.deepcopy(model)
+    other.transformer.load_state_dict(last)
+    save_model(last_weights_path(world_model), WORLD_MODEL, other, lineage=lineage)
 
 
 def measure(model: WorldModel, held_out: Sequence[Episode], config: WorldModelTrainingConfig) -> QualityReport:
