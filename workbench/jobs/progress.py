@@ -119,7 +119,8 @@ def _curve(lines: Sequence[Mapping[str, Any]]) -> tuple[str, tuple[float, ...]]:
     if not lines:
         return "", ()
     names = [name for name, value in lines[-1].items() if name not in _NOT_CURVES and _number(value)]
-    chosen = next((name for name in _CURVES if name in names), names[0] if names else "")
+    wanted = (name for part in _CURVES for name in names if name == part or name.endswith(f"/{part}"))
+    chosen = next(wanted, names[0] if names else "")
     return chosen, tuple(float(line[chosen]) for line in lines if chosen and _number(line.get(chosen)))
 
 
