@@ -6,13 +6,16 @@ it, and with whatever neighbours, the episode is the same, bit for bit.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from wovr_core.data.array_codecs import Codec
+from wovr_core.data.episode_files import write_episode
 from wovr_core.envs.env_cache import EnvCache
 from wovr_core.envs.expert.demonstrations import ExpertConfig, run_expert_episode
 from wovr_core.envs.libero import LiberoConfig, LiberoEnv
@@ -118,6 +121,35 @@ def replay(envs: EnvCache, job: ReplayJob) -> Episode:
         info={"start": "replay", "view": job.env.view} | recorder.info(),
         **recorder.fields(),
     )
+
+
+@dataclass(frozen=True)
+class WriteJob:
+    """Make one episode and write it, all in the worker: what comes back to the parent is a few bytes."""
+
+    name: str
+    folder: Path
+    codec: Codec
+    function: Callable[[EnvCache, Any], Episode]
+    job: Any
+    """What the function is called with; has a field `task`."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What is told of an episode on disk."""
+
+    succeeded: bool
+    length: int
+    size: int
+    """Bytes of the file."""
+
+
+def make_and_write(envs: EnvCache, job: WriteJob) -> Written:
+    """For EnvPool.map."""
+    episode = job.function(envs, job.job)
+    path = write_episode(job.folder, replace(episode, id=job.name), job.codec)
+    return Written(episode.succeeded, episode.length, path.stat().st_size)
 
 
 @lru_cache(maxsize=2)

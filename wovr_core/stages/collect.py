@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from wovr_core.data.episode_files import SUFFIX, EpisodeSet, read_episode, write_episode
+from wovr_core.data.array_codecs import Codec, check_codec
+from wovr_core.data.episode_files import SUFFIX, EpisodeSet, read_episode_summary
 from wovr_core.envs.expert.demonstrations import ExpertConfig
 from wovr_core.envs.libero import LiberoConfig
-from wovr_core.envs.pool import EnvPool
+from wovr_core.envs.job_pool import JobPool
 from wovr_core.errors import CorruptFileError, Interrupted, WovrError
-from wovr_core.execution import ExpertJob, PolicyJob, run_expert, run_policy
+from wovr_core.execution import ExpertJob, PolicyJob, WriteJob, make_and_write, run_expert, run_policy
 from wovr_core.interrupts import stop_requested
 from wovr_core.seeding import derive_seed
+from wovr_core.stages.disk import DiskBudget, episode_bytes
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
 from wovr_core.stages.progress import Progress
 from wovr_core.types import Episode
@@ -33,6 +34,11 @@ class CollectConfig:
     faulty: int = 10
     """Episodes with a bad grasp or an early release."""
     expert: ExpertConfig = field(default_factory=ExpertConfig)
+    codec: Codec = "auto"
+    """How frames and streams are stored, always lossless; see `data.array_codecs`."""
+
+    def __post_init__(self) -> None:
+        check_codec(self.codec)
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,11 @@ class CollectPolicyConfig:
     episodes: int = 12
     temperature: float = 1.0
     max_steps: int = 160
+    codec: Codec = "auto"
+    """As in CollectConfig."""
+
+    def __post_init__(self) -> None:
+        check_codec(self.codec)
 
 
 @dataclass(frozen=True)
@@ -49,7 +60,7 @@ class CollectInputs:
     env: LiberoConfig
     tasks: tuple[int, ...]
     seed: int
-    pool: EnvPool
+    pool: JobPool
     """Its size changes the time, not the episodes."""
     policy: Path | None = None
     """For `run_policy_episodes`."""
@@ -82,7 +93,7 @@ def run(
             seed = derive_seed(inputs.seed, "collect", task, index) % 2**31
             name = f"{inputs.env.suite}-{task}-{'faulty' if faulty else 'clean'}{index:04d}"
             jobs[name] = ExpertJob(inputs.env, task, seed, expert)
-    return _collect(folder, jobs, run_expert, inputs, config.expert.max_steps)
+    return _collect(folder, jobs, run_expert, inputs, config.expert.max_steps, config.codec)
 
 
 def run_policy_episodes(
@@ -113,7 +124,7 @@ def run_policy_episodes(
                 derive_seed(inputs.seed, "policy_sampling", task, index),
                 config.max_steps,
             )
-    return _collect(folder, jobs, run_policy, inputs, config.max_steps)
+    return _collect(folder, jobs, run_policy, inputs, config.max_steps, config.codec)
 
 
 def _versions(inputs: CollectInputs) -> dict[str, str]:
@@ -126,20 +137,21 @@ def _collect(
     function: Callable[..., Episode],
     inputs: CollectInputs,
     max_steps: int,
+    codec: Codec,
 ) -> CollectOutputs:
     episodes = folder.path / "episodes"
+    _sweep(episodes)
     missing = [name for name in jobs if not _is_whole(episodes / f"{name}{SUFFIX}")]
-    _check_disk(folder.path, len(missing), max_steps, inputs.env.size)
-    progress = Progress(folder.stage, len(jobs), "episode", initial=len(jobs) - len(missing))
-    ordered = [jobs[name] for name in missing]
-    for done, (name, episode) in enumerate(
-        zip(missing, inputs.pool.map(function, ordered, key=_task), strict=True), start=1
-    ):
-        write_episode(episodes, replace(episode, id=name))
+    there = len(jobs) - len(missing)
+    budget = DiskBudget(folder.path, len(missing), _size_of_one(episodes, inputs.env, max_steps, codec))
+    progress = Progress(folder.stage, len(jobs), "episode", initial=there)
+    orders = [WriteJob(name, episodes, codec, function, jobs[name]) for name in missing]
+    for done, written in enumerate(inputs.pool.map(make_and_write, orders, key=_task), start=1):
         progress.update(1)
-        folder.log(len(jobs) - len(missing) + done, {"success": episode.succeeded, "length": episode.length})
+        folder.log(there + done, {"success": written.succeeded, "length": written.length})
         if stop_requested():
             raise Interrupted(f"stopped {folder.stage} after {done} episodes; the same command goes on from there")
+        budget.wrote(written.size)
     progress.close()
     collected = EpisodeSet(episodes)
     summaries = collected.summaries()
@@ -154,15 +166,22 @@ def _collect(
     )
 
 
-def _task(job: ExpertJob | PolicyJob) -> int:
-    return job.task
+def _task(job: WriteJob) -> int:
+    return int(job.job.task)
+
+
+def _sweep(episodes: Path) -> None:
+    """Remove what a killed worker was writing: such a file has its name only once it is whole."""
+    for leftover in episodes.glob(f".*{SUFFIX}.*.tmp"):
+        leftover.unlink(missing_ok=True)
 
 
 def _is_whole(path: Path) -> bool:
+    """By its header, which tells its length too: files appear by a rename once their bytes are on disk."""
     if not path.exists():
         return False
     try:
-        read_episode(path)
+        read_episode_summary(path)
     except CorruptFileError as error:
         logger.warning("%s; making that episode again", error)
         path.unlink()
@@ -170,15 +189,10 @@ def _is_whole(path: Path) -> bool:
     return True
 
 
-def _check_disk(path: Path, episodes: int, max_steps: int, size: int) -> None:
-    need = episodes * max_steps * (size * size * 3 + 400 * 8)
-    free = shutil.disk_usage(path).free
-    logger.info("%d episodes to collect: at most %.0f MB of %.0f MB free", episodes, need / 1e6, free / 1e6)
-    if need > free:
-        raise WovrError(
-            f"{episodes} episodes need up to {need / 1e6:,.0f} MB, {path} has {free / 1e6:,.0f} MB free: "
-            "make room, choose another place with WOVR_HOME or --run, or collect fewer"
-        )
+def _size_of_one(episodes: Path, env: LiberoConfig, max_steps: int, codec: Codec) -> int:
+    """Bytes: the mean of those that an earlier attempt wrote, or an estimate."""
+    sizes = [path.stat().st_size for path in episodes.glob(f"*{SUFFIX}")]
+    return round(sum(sizes) / len(sizes)) if sizes else episode_bytes(env, max_steps, codec)
 
 
 def load_named(folders: Sequence[str | Path]) -> dict[str, Episode]:

@@ -1,0 +1,75 @@
+"""How much a stage will write: said before it starts, and watched while it goes on."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+from wovr_core.data.array_codecs import Codec
+from wovr_core.envs.libero import LiberoConfig
+from wovr_core.errors import WovrError
+
+logger = logging.getLogger("wovr.disk")
+
+_STATE_BYTES = 416 * 8 * 0.4
+_OTHER_BYTES = 400
+# Measured on LIBERO's scenes from 64 to 256 px, and rounded up: stored bytes per raw byte.
+_FRAMES = {"auto": 0.2, "delta": 0.2, "webp": 0.5, "raw": 1.0}
+_STREAM_BYTES = {"wrist": 3 * 0.4, "depth": 4 * 0.15, "segmentation": 0.05}
+
+
+def episode_bytes(env: LiberoConfig, steps: int, codec: Codec) -> int:
+    """About what an episode of so many steps takes on disk."""
+    pixels = env.size**2
+    pictures = 3 * _FRAMES[codec] + sum(_STREAM_BYTES[name] * (5 if codec == "raw" else 1) for name in env.streams)
+    return int((steps + 1) * (pixels * pictures + _STATE_BYTES + _OTHER_BYTES))
+
+
+class DiskBudget:
+    """Room for `files` more files under `path`.
+
+    Args:
+        guess: bytes of a file, for as long as none has been written.
+    Raises:
+        WovrError: the disk has not so much room; nothing was written yet.
+    """
+
+    def __init__(self, path: Path, files: int, guess: int, what: str = "episodes") -> None:
+        self._path = path
+        self._left = files
+        self._what = what
+        self._written = self._bytes = 0
+        if files:
+            need, free = files * guess / 1e6, self._free() / 1e6
+            logger.info(
+                "%d %s to write: about %.0f MB (%.2f MB each), %.0f MB free", files, what, need, guess / 1e6, free
+            )
+            self._check(guess)
+
+    def wrote(self, size: int) -> None:
+        """One more file is there. Raises WovrError when the rest, of the mean size so far, will not fit."""
+        self._left -= 1
+        self._written += 1
+        self._bytes += size
+        mean = self._bytes / self._written
+        if self._written == 1 and self._left:
+            logger.info(
+                "the first of these %s took %.2f MB; the rest about %.0f MB",
+                self._what,
+                mean / 1e6,
+                self._left * mean / 1e6,
+            )
+        self._check(mean)
+
+    def _check(self, each: float) -> None:
+        need, free = self._left * each, self._free()
+        if need > free:
+            raise WovrError(
+                f"{self._left} {self._what} need about {need / 1e6:,.0f} MB, {self._path} has {free / 1e6:,.0f} MB "
+                "free: make room, choose another place with WOVR_HOME or --run, or collect fewer; "
+                "what is written stays, and the same command goes on from there"
+            )
+
+    def _free(self) -> int:
+        return shutil.disk_usage(self._path).free
