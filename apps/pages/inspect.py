@@ -9,7 +9,6 @@ from __future__ import annotations
 import getpass
 import hashlib
 import logging
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -21,11 +20,11 @@ from fastapi import APIRouter, Response
 
 from apps.scrubber_host import PackStore, asset_router, scrubber_html, scrubber_value
 from workbench.catalogue.catalogue import Catalogue
-from workbench.catalogue.opening import desk_of, evidence_of, payload_of
+from workbench.catalogue.opening import desk_of, evidence_of
+from workbench.catalogue.payloads import Payloads
 from workbench.catalogue.query import ORDERS, QueryError, parse_query
 from workbench.catalogue.strips import MIME, Strips
 from workbench.scrubber.desk import SpanDesk
-from workbench.scrubber.payload import Payload
 from wovr_core.errors import WovrError
 from wovr_core.files import wovr_home
 
@@ -52,22 +51,6 @@ class Page:
     router: APIRouter
     head: str
     """For the page's <head>: its style sheet. (Gradio's own `css` puts every rule below its container.)"""
-
-
-class Payloads:
-    """The latest payloads, so that a reload does not encode its frames again."""
-
-    def __init__(self, most: int = 12) -> None:
-        self._most = most
-        self._kept: OrderedDict[str, Payload] = OrderedDict()
-
-    def get(self, item: Any) -> Payload:
-        key = f"{item.stamp}{item.replay}"
-        payload = self._kept.pop(key, None) or payload_of(item)
-        self._kept[key] = payload
-        while len(self._kept) > self._most:
-            self._kept.popitem(last=False)
-        return payload
 
 
 def build(catalogue: Catalogue, strips: Strips | None = None) -> Page:

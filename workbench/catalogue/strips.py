@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import io
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from workbench.film_strips import GAP, film_strip
+from workbench.store.file_cache import FileCache
 from workbench.store.items import REAL, Item
 from wovr_core.data.episode_files import read_episode, read_rollout
-from wovr_core.errors import CorruptFileError, WovrError
-from wovr_core.files import wovr_home, write_bytes
+from wovr_core.errors import CorruptFileError
+from wovr_core.files import wovr_home
 
 MIME = "image/webp"
+BUDGET = 256 * 1024 * 1024
+"""Bytes of strips that are kept, the latest used."""
 
 
 @dataclass(frozen=True)
@@ -32,31 +34,15 @@ class StripConfig:
 class Strips:
     """The strips' cache. Safe for several threads; at most two strips are made at one time."""
 
-    def __init__(self, folder: Path | None = None, config: StripConfig | None = None) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path | None = None, config: StripConfig | None = None, budget: int = BUDGET) -> None:
+        self._cache = FileCache(folder or wovr_home() / "cache" / "strips", budget)
         self._config = config or StripConfig()
-        self._making = threading.Semaphore(2)
 
     def get(self, item: Item) -> bytes:
         """A WebP picture, real over imagined where both are there. Raises CorruptFileError."""
-        path = self._path(item)
-        try:
-            return path.read_bytes()
-        except OSError:
-            pass
-        with self._making:
-            data = render(item, self._config)
-        try:
-            write_bytes(path, data)
-        except (WovrError, OSError):
-            return data  # a full or read-only disk must not hide the picture
-        return data
-
-    def _path(self, item: Item) -> Path:
-        # The stamp is a digest that we made ourselves, never a browser's word.
         rows = 2 if item.replay else 1
-        folder = self._folder or wovr_home() / "cache" / "strips"
-        return folder / item.stamp[:2] / f"{item.stamp}-{rows}-v{self._config.version}.webp"
+        # The stamp is a digest that we made ourselves, never a browser's word.
+        return self._cache.get(f"{item.stamp}-{rows}-v{self._config.version}.webp", lambda: render(item, self._config))
 
 
 def render(item: Item, config: StripConfig) -> bytes:

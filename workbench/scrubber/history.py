@@ -133,6 +133,10 @@ class History:
         at = self._by_id.get(event_id)
         return None if at is None else self.events[at]
 
+    def events_of(self, rollout: str, span_id: str) -> list[Event]:
+        """All that touched a span, oldest first."""
+        return [self.events[at] for at in self._of_span.get((rollout, span_id), ())]
+
     # -- the rules of undo
 
     def _in_force(self, key: tuple[str, str]) -> tuple[list[Event], list[Event]]:

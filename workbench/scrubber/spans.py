@@ -77,6 +77,13 @@ def checked_id(value: object, what: str) -> str:
     return value
 
 
+def checked_author(value: str) -> str:
+    """`value` as somebody's name: at most 200 characters, none of them a control character."""
+    if len(value) > 200 or _FORBIDDEN.search(value):
+        raise SpanError(f"an author must be a name of at most 200 characters, not {_short(value)}")
+    return value
+
+
 def parse_span(value: object, *, frames: int | None, author: str, time: str, version: int) -> Span:
     """A span out of what a browser sent (or a log holds).
 
