@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from wovr_core.envs import gl, libero_render, libero_state, libero_suites
 from wovr_core.envs.base import StepResult
+from wovr_core.envs.layered_renderer import LayeredRenderer
 from wovr_core.envs.libero_control import ArmControl
 from wovr_core.envs.libero_parts import Part, PartIndex
 from wovr_core.envs.libero_render import Profile
@@ -35,7 +36,7 @@ class LiberoConfig:
     size: int = 64
     """H = W of the frames, in pixels."""
     profile: Profile = "fast"
-    """"fast": level-of-detail meshes, no multisampling; "reference": as LIBERO ships. Same physics."""
+    """"fast": in layers, moving things of fewer triangles; "reference": as LIBERO ships. Same physics."""
     camera: str = "agentview"
     view: str = "full"
     """Which part of the camera's picture: a name of `libero_render.VIEWS`."""
@@ -81,8 +82,8 @@ class LiberoEnv:
         self.model: mujoco.MjModel = self._domain.sim.model._model
         self.data: mujoco.MjData = self._domain.sim.data._data
         libero_render.apply_view(self.model, config.camera, libero_render.find_view(config.view))
-        self._renderer = gl.OffscreenRenderer(self.model, config.camera, config.size)
-        libero_render.apply_quality(self._renderer.scn, config.profile)
+        renderer = LayeredRenderer if config.profile == "fast" else gl.OffscreenRenderer
+        self._renderer = renderer(self.model, config.camera, config.size)
         self._renderer.option.geomgroup[0] = 0  # collision shapes
         # robosuite hides the gripper's markers in its reset only; a restored env may never see one.
         self._domain.visualize(dict.fromkeys(self._domain._visualizations, False))
