@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from wovr_core.envs.job_pool import JobPool
 from wovr_core.envs.pool import EnvPool
 from wovr_core.recipes import Recipe
 from wovr_core.run_folder import Run
@@ -47,13 +48,19 @@ STAGES = {
 }
 
 
-def main_job(run: Run) -> Iterator[str]:
-    """Collect, imitate, learn to imagine and to judge, improve in imagination, refine, improve, audit, evaluate."""
+def main_job(run: Run, cluster: JobPool | None = None) -> Iterator[str]:
+    """Collect, imitate, learn to imagine and to judge, improve in imagination, refine, improve, audit, evaluate.
+
+    cluster: runs episodes and imagined batches in place of this machine's processes, with equal results.
+    """
+    if cluster is not None:
+        yield from _stages(run, run.recipe, cluster, cluster)
+        return
     with EnvPool(workers=run.recipe.workers) as pool:
         yield from _stages(run, run.recipe, pool)
 
 
-def _stages(run: Run, recipe: Recipe, pool: EnvPool) -> Iterator[str]:
+def _stages(run: Run, recipe: Recipe, pool: JobPool, imaginers: JobPool | None = None) -> Iterator[str]:
     torch.set_num_threads(recipe.threads)
     seed, common = recipe.seed, (recipe.env, recipe.tasks, recipe.seed, pool)
 
@@ -112,7 +119,7 @@ def _stages(run: Run, recipe: Recipe, pool: EnvPool) -> Iterator[str]:
     yield "rl_evolved"
 
     simulator = Simulator(Path(final.policy), simulator.world_model, simulator.reward)
-    imagine_inputs = imagine.ImagineInputs(simulator, keyframes.keyframes, keyframes.version, seed)
+    imagine_inputs = imagine.ImagineInputs(simulator, keyframes.keyframes, keyframes.version, seed, imaginers)
     rollouts = run.stage("imagine", imagine.run, recipe.imagine, imagine_inputs)
     yield "imagine"
     audit_inputs = audit.AuditInputs(recipe.env, rollouts.rollouts, rollouts.version, pool)
@@ -122,5 +129,5 @@ def _stages(run: Run, recipe: Recipe, pool: EnvPool) -> Iterator[str]:
     yield "evaluate"
 
 
-def _trials(recipe: Recipe, pool: EnvPool, policy: str) -> evaluate.EvaluateInputs:
+def _trials(recipe: Recipe, pool: JobPool, policy: str) -> evaluate.EvaluateInputs:
     return evaluate.EvaluateInputs(recipe.env, recipe.tasks, Path(policy), recipe.seed, pool)

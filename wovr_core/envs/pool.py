@@ -22,23 +22,16 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import Any, TypeVar
+from typing import Any
 
 from wovr_core.envs import pool_worker, shared_results
 from wovr_core.envs.env_cache import EnvCache
+from wovr_core.envs.job_pool import J, JobError, JobFailure, R, job_error, job_name
 from wovr_core.errors import WovrError
 
-J = TypeVar("J")
-R = TypeVar("R")
+__all__ = ["EnvPool", "JobError", "JobFailure"]
+
 _LOOK_AHEAD = 4  # jobs per worker that may be done before an earlier one is
-
-
-class JobError(WovrError):
-    """A job failed for a reason that the user can mend, or its process was killed; names the job."""
-
-
-class JobFailure(RuntimeError):
-    """A job failed by a fault of the program; names the job and carries the worker's traceback."""
 
 
 @dataclass
@@ -156,7 +149,7 @@ class EnvPool:
             try:
                 result = function(self._inline, job)
             except Exception as error:
-                raise _as_error(_name(index, job), pool_worker.describe(error)) from error
+                raise job_error(job_name(index, job), pool_worker.describe(error)) from error
             yield index, result
 
     def _run_there(
@@ -193,11 +186,11 @@ class EnvPool:
             task = pickle.dumps((function, job), protocol=5)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise TypeError(
-                f"{_name(index, job)} cannot go to another process ({error}); "
+                f"{job_name(index, job)} cannot go to another process ({error}); "
                 "the function must stand at module level and the job be plain data"
             ) from error
         block = f"wovr-{os.getpid()}-{secrets.token_hex(6)}"
-        return _Job(index, _name(index, job), task, key(job) if key else None, block)
+        return _Job(index, job_name(index, job), task, key(job) if key else None, block)
 
     def _idle_worker(self) -> _Worker | None:
         for worker in [w for w in self._workers if w.job is None]:
@@ -236,7 +229,7 @@ class EnvPool:
             raise self._obituary(worker) from None
         job, worker.job = worker.job, None
         if isinstance(answer, pool_worker.Failure):
-            raise _as_error(job.name, answer) from answer.error
+            raise job_error(job.name, answer) from answer.error
         return job.index, shared_results.unpack(answer)
 
     def _obituary(self, worker: _Worker) -> JobError:
@@ -265,14 +258,3 @@ class EnvPool:
             worker.job = None
         if worker in self._workers:
             self._workers.remove(worker)
-
-
-def _name(index: int, job: object) -> str:
-    text = repr(job)
-    return f"job {index} ({text if len(text) <= 160 else text[:157] + '...'})"
-
-
-def _as_error(name: str, failure: pool_worker.Failure) -> Exception:
-    if isinstance(failure.error, WovrError):
-        return JobError(f"{name}: {failure.error}")
-    return JobFailure(f"{name}: {failure.summary}\n\nIn the worker:\n{failure.trace}")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from wovr_core.audit.outcomes import audit_rollout, summarise
 from wovr_core.data.episode_files import SUFFIX, EpisodeSet, read_episode, read_rollout, write_episode
+from wovr_core.envs.job_pool import JobPool
 from wovr_core.envs.libero import LiberoConfig
-from wovr_core.envs.pool import EnvPool
 from wovr_core.errors import Interrupted
 from wovr_core.execution import ReplayJob, replay
 from wovr_core.files import write_json
@@ -30,7 +30,7 @@ class AuditInputs:
     rollouts: str
     """Folder of imagined rollouts."""
     version: str
-    pool: EnvPool
+    pool: JobPool
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from typing import Any
 from wovr_core.data.array_codecs import Codec, check_codec
 from wovr_core.data.episode_files import SUFFIX, EpisodeSet, read_episode_summary
 from wovr_core.envs.expert.demonstrations import ExpertConfig
-from wovr_core.envs.libero import LiberoConfig
 from wovr_core.envs.job_pool import JobPool
+from wovr_core.envs.libero import LiberoConfig
 from wovr_core.errors import CorruptFileError, Interrupted, WovrError
 from wovr_core.execution import ExpertJob, PolicyJob, WriteJob, make_and_write, run_expert, run_policy
 from wovr_core.interrupts import stop_requested

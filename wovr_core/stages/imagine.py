@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+
+import torch
 
 from wovr_core.data.episode_files import EpisodeSet, read_rollout, write_rollout
 from wovr_core.data.keyframe_files import read_keyframes
+from wovr_core.envs.env_cache import EnvCache
+from wovr_core.envs.job_pool import JobPool
 from wovr_core.imagination import imagine_groups
 from wovr_core.instructions import embed_tensor
 from wovr_core.model_files import load_policy, load_reward, load_world_model, version_of
+from wovr_core.policy.base import Policy
 from wovr_core.seeding import derive_seed, numpy_generator
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
 from wovr_core.stages.progress import Progress
-from wovr_core.types import Keyframe
+from wovr_core.types import Keyframe, RolloutGroup
 from wovr_core.world_model.env import ImaginationConfig, WorldModelEnv
 
 
@@ -52,6 +58,8 @@ class ImagineInputs:
     keyframes: str
     keyframes_version: str
     seed: int
+    pool: JobPool | None = None
+    """Imagines the batches; None: this process does."""
 
 
 @dataclass(frozen=True)
@@ -73,24 +81,21 @@ def run(
     finished = folder.outputs(ImagineOutputs)
     if finished:
         return finished
-    policy, _ = load_policy(inputs.simulator.policy)
-    env = make_env(inputs.simulator, config.solver_steps, config.chunks)
     chosen = draw_keyframes(read_keyframes(Path(inputs.keyframes)), config.starts, inputs.seed, "imagine")
     rollouts = folder.path / "rollouts"
     progress = Progress("imagine", len(chosen), "group")
     began, frames = time.monotonic(), 0
-    for first in range(0, len(chosen), config.groups_per_batch):
-        groups = imagine_groups(
-            policy,
-            env,
-            chosen[first : first + config.groups_per_batch],
-            group_size=config.group_size,
-            chunks=config.chunks,
-            temperature=config.temperature,
-            discount=config.discount,
+    batches = [
+        ImagineJob(
+            inputs.simulator,
+            tuple(chosen[first : first + config.groups_per_batch]),
+            config,
             seed=derive_seed(inputs.seed, "imagine", first),
-            versions=inputs.simulator.versions(),
+            threads=torch.get_num_threads(),
         )
+        for first in range(0, len(chosen), config.groups_per_batch)
+    ]
+    for groups in inputs.pool.map(imagine_batch, batches) if inputs.pool else _imagine_here(batches):
         for group in groups:
             for rollout in group.rollouts:
                 write_rollout(rollouts, rollout)
@@ -105,6 +110,56 @@ def run(
     return folder.finish(
         ImagineOutputs(str(rollouts), written.write_index(), count, successes, round(frames / seconds, 2))
     )
+
+
+@dataclass(frozen=True)
+class ImagineJob:
+    """One batch of groups. Its rollouts are a function of this alone, wherever it is imagined."""
+
+    simulator: Simulator
+    keyframes: tuple[Keyframe, ...]
+    config: ImagineConfig
+    seed: int
+    threads: int
+    """Of torch: sums over another number of threads round differently."""
+
+
+def imagine_batch(envs: EnvCache, job: ImagineJob) -> list[RolloutGroup]:
+    """For JobPool.map; real environments are not needed."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(job.threads)
+    try:
+        return _imagine(job, *_models(job.simulator, job.config.solver_steps, job.config.chunks))
+    finally:
+        torch.set_num_threads(before)
+
+
+def _imagine_here(jobs: Sequence[ImagineJob]) -> Iterator[list[RolloutGroup]]:
+    if jobs:
+        models = _load(jobs[0].simulator, jobs[0].config.solver_steps, jobs[0].config.chunks)
+        yield from (_imagine(job, *models) for job in jobs)
+
+
+def _imagine(job: ImagineJob, policy: Policy, env: WorldModelEnv) -> list[RolloutGroup]:
+    return imagine_groups(
+        policy,
+        env,
+        job.keyframes,
+        group_size=job.config.group_size,
+        chunks=job.config.chunks,
+        temperature=job.config.temperature,
+        discount=job.config.discount,
+        seed=job.seed,
+        versions=job.simulator.versions(),
+    )
+
+
+def _load(simulator: Simulator, solver_steps: int, chunks: int) -> tuple[Policy, WorldModelEnv]:
+    return load_policy(simulator.policy)[0], make_env(simulator, solver_steps, chunks)
+
+
+_models = lru_cache(maxsize=1)(_load)
+"""Kept by a worker process from batch to batch. Checkpoint folders are never rewritten."""
 
 
 def make_env(simulator: Simulator, solver_steps: int, chunks: int) -> WorldModelEnv:

@@ -9,8 +9,8 @@ import torch
 
 from wovr_core.audit.gate import AuditedSuccess, GateConfig, decide
 from wovr_core.audit.outcomes import imagined_success_step
+from wovr_core.envs.job_pool import JobPool
 from wovr_core.envs.libero import LiberoConfig
-from wovr_core.envs.pool import EnvPool
 from wovr_core.errors import WovrError
 from wovr_core.execution import ReplayJob, replay
 from wovr_core.seeding import numpy_generator
@@ -22,7 +22,7 @@ class GateSimulator:
     """Where imagined successes are executed for real."""
 
     env: LiberoConfig
-    pool: EnvPool
+    pool: JobPool
 
 
 class RLGate:

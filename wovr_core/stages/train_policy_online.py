@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 from wovr_core.data.episode_files import write_episode
+from wovr_core.envs.job_pool import JobPool
 from wovr_core.envs.libero import LiberoConfig
-from wovr_core.envs.pool import EnvPool
 from wovr_core.errors import Interrupted, WovrError
 from wovr_core.execution import PolicyJob, run_policy
 from wovr_core.interrupts import stop_requested
@@ -56,7 +56,7 @@ class PolicyOnlineInputs:
     tasks: tuple[int, ...]
     policy: Path
     seed: int
-    pool: EnvPool
+    pool: JobPool
 
 
 @dataclass(frozen=True)
