@@ -33,6 +33,10 @@ class DrawerConfig:
 
     open_at: float = -0.15
     """Joint position at which a drawer counts as open: LIBERO asks -0.14, the end stop is at -0.16."""
+    wide_at: float = -0.135
+    """... to which it is pulled if it is opened only to put something in: what stands before it stays in reach."""
+    room_at: float = -0.115
+    """... and at which it still is wide enough for that."""
     pull_lean: float = 1.3
     """How far the hand leans to reach a handle under another handle."""
     depth: float = 0.004
@@ -87,16 +91,18 @@ class PullDrawer:
     config: DrawerConfig = DrawerConfig()
 
     def done(self, env: Any) -> bool:
-        if self.unless is not None and env.holds(self.unless):
-            return True
-        wrist, handle = see_wrist(env), see_handle(env.part(self.region))
-        return handle.value < self.config.open_at and wrist.lean < self.config.upright
+        config, wrist, handle = self.config, see_wrist(env), see_handle(env.part(self.region))
+        if self.unless is not None:
+            away = float(np.linalg.norm(handle.centre - wrist.position)) > config.back
+            if env.holds(self.unless) or (away and handle.value < config.room_at and wrist.lean < 2 * config.upright):
+                return True
+        return handle.value < self._goal and wrist.lean < config.upright
 
     def act(self, env: Any) -> FloatArray:
         config, wrist, handle = self.config, see_wrist(env), see_handle(env.part(self.region))
         posture = leaning(-handle.out, config.pull_lean)
         error = handle.centre + config.depth * posture[:, 2] - wrist.position
-        if handle.value < config.open_at:
+        if handle.value < self._goal:
             return leave(wrist, error, posture, config)
         if is_around(wrist, error, posture):
             if wrist.width < handle.thick + 0.006:
@@ -104,6 +110,10 @@ class PullDrawer:
                 return move_and_turn(0.02 * handle.out + slip, turn_between(wrist.turn, posture), CLOSE)
             return move_and_turn(error, turn_between(wrist.turn, posture), CLOSE)
         return reach_for(wrist, error, posture, config.back)
+
+    @property
+    def _goal(self) -> float:
+        return self.config.open_at if self.unless is None else self.config.wide_at
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from wovr_core.envs.expert.drawers import PullDrawer, ShutDrawer
 from wovr_core.envs.expert.knobs import TurnKnob
-from wovr_core.envs.expert.pick_place import pick_and_place
 from wovr_core.envs.expert.pushing import PushTo
+from wovr_core.envs.expert.stowing import PutInDrawer
 from wovr_core.envs.expert.subgoals import Clause, Rule, Subgoal
 
 
 def put_in_drawer(clause: Clause) -> tuple[Subgoal, ...]:
     """("in", object, drawer's region): the drawer is opened first, unless the object is in it already."""
-    return (PullDrawer(clause, clause[2], unless=clause), *pick_and_place(clause))
+    return (PullDrawer(clause, clause[2], unless=clause), PutInDrawer(clause))
 
 
 RULES: tuple[Rule, ...] = (

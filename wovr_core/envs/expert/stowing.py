@@ -1,0 +1,50 @@
+"""Putting things into drawers: dropped where neither the drawer's front nor what hangs over it is in the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from wovr_core.envs.expert.pick_place import PickPlace
+from wovr_core.envs.expert.skills import Sight, SkillConfig
+from wovr_core.envs.expert.solids import Solids, see_solids
+from wovr_core.types import StateArray
+
+ROOM = 0.003
+"""Between what is let go and what hangs over the drawer, m."""
+
+
+@dataclass(frozen=True)
+class PutInDrawer(PickPlace):
+    """Bring an object into an open drawer, ("in", object, drawer's region)."""
+
+    skills: SkillConfig = field(default_factory=lambda: SkillConfig(over=0.012, above_rim=0.006))
+
+    def look(self, env: Any) -> Sight:
+        """As `PickPlace` sees it, with a place that is clear of the rest of the cabinet."""
+        sight, solids = super().look(env), see_solids(env)
+        name, region = self.clause[1:]
+        site = env.model.site(region)
+        body = int(site.bodyid[0])
+        fixture = str(solids.owner[solids.body == body][0])
+        centre = np.asarray(env.site_position(region), dtype=np.float64)
+        above = (solids.owner == fixture) & (solids.body != body) & (solids.blocks.high > centre[2])
+        out = -env.part(region).axis[:2]
+        depth = float(np.abs(out) @ np.abs(env.data.site_xmat[site.id].reshape(3, 3) @ site.size)[:2])
+        middle = (sight.high + sight.low)[:2] / 2
+        half = float(np.abs(out) @ (sight.high - sight.low)[:2]) / 2
+        inner = float(centre[:2] @ out) + depth - half - ROOM
+        outer = _reach(solids, above, out) + half + ROOM
+        along = (inner + outer) / 2 if outer < inner else outer
+        xy = centre[:2] + (along - float(centre[:2] @ out)) * out - (middle - sight.origin[:2])
+        sight = replace(sight, place=replace(sight.place, xy=xy))
+        if sight.held:  # what hangs over the drawer is not on the way, and need not be passed over
+            sight = replace(sight, obstacles=solids.blocks[(solids.owner != name) & ~above])
+        return sight
+
+
+def _reach(solids: Solids, which: StateArray, out: StateArray) -> float:
+    """How far some boxes reach along (2,) a unit vector; world coordinate, m."""
+    return float((solids.corners[which][..., :2] @ out).max())
