@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.DEBUG if arguments.verbose else logging.INFO, format="%(message)s", stream=sys.stderr
     )
-    for noisy in ("matplotlib", "OpenGL", "numba", "filelock", "urllib3", "robosuite_logs"):
+    for noisy in ("matplotlib", "OpenGL", "numba", "filelock", "urllib3", "robosuite_logs", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
         return int(arguments.function(arguments))

@@ -38,7 +38,7 @@ class Store:
     def open_fresh(cls, config: DatabaseConfig | None = None) -> Store:
         """The store, empty: what there was is moved aside (SQLite) or dropped (PostgreSQL).
 
-        Only what can be made again from the files is lost. A newer wovr's store is refused as by `open`.
+        All that was in it can be made again from the files.
         """
         database = Database(config)
         try:
