@@ -29,6 +29,7 @@ BENCHES: dict[str, str] = {
     "render": "apps.bench.render",
     "experts": "apps.bench.experts",
     "scrubber": "apps.bench.scrubber",
+    "collect": "apps.bench.collect",
 }
 """Name -> module."""
 
