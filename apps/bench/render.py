@@ -6,11 +6,11 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from apps.bench import Row, row
 from wovr_core.envs.libero import LiberoConfig, LiberoEnv
-from wovr_core.types import ACTION_DIM, Frames
+from wovr_core.pictures import ssim
+from wovr_core.types import ACTION_DIM
 
 
 def run(
@@ -66,21 +66,3 @@ def _compare(suite: str, task: int, size: int, view: str, states: int, seconds: 
     fast.close()
     stock.close()
     return drawn["fast"] / spent["fast"], drawn["stock"] / spent["stock"], float(np.mean(likeness))
-
-
-def ssim(first: Frames, second: Frames) -> float:
-    """Mean structural similarity of two pictures (H, W, 3) u8; Wang et al. 2004: Gaussian window of 1.5 px,
-    K1 = 0.01, K2 = 0.03, per colour channel."""
-    from scipy.ndimage import gaussian_filter
-
-    def blur(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        return np.asarray(gaussian_filter(values, (1.5, 1.5, 0), truncate=3.5))
-
-    x, y = first.astype(np.float64), second.astype(np.float64)
-    mean_x, mean_y = blur(x), blur(y)
-    var_x, var_y = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2
-    covariance = blur(x * y) - mean_x * mean_y
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    similarity = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
-    similarity /= (mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2)
-    return float(similarity.mean())

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from wovr_core.config import to_dict
-from wovr_core.envs.pool import EnvPool
 from wovr_core.errors import WovrError
 from wovr_core.files import fingerprint, read_json
 from wovr_core.run_folder import Run
@@ -68,7 +67,7 @@ def plain(value: Any, root: Path) -> Any:
     depend, and None are left out."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-        return {name: plain(v, root) for name, v in fields.items() if not isinstance(v, EnvPool | None)}
+        return {name: plain(v, root) for name, v in fields.items() if name != "pool" and v is not None}
     if isinstance(value, dict):
         return {str(k): plain(v, root) for k, v in value.items()}
     if isinstance(value, tuple | list):

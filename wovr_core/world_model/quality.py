@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from scipy.ndimage import gaussian_filter
 
 from wovr_core.data.segments import producing_actions, window_indices
 from wovr_core.errors import WovrError
+from wovr_core.pictures import decibels, squared_error, ssim
 from wovr_core.types import CHUNK, NULL_ACTION, FloatArray, Frames
 from wovr_core.world_model.model import WorldModel
 from wovr_core.world_model.motion import moving_region
@@ -42,28 +41,6 @@ class QualityReport:
     def to_dict(self) -> dict[str, object]:
         """Plain JSON values."""
         return asdict(self)
-
-
-def psnr(a: Frames, b: Frames, mask: npt.NDArray[np.bool_] | None = None) -> float:
-    """Peak signal-to-noise ratio in dB of u8 frames (..., H, W, 3), over a mask (..., H, W) or everywhere."""
-    error = np.square(a.astype(np.float32) - b.astype(np.float32)).mean(axis=-1)
-    chosen = error if mask is None else error[mask]
-    if not chosen.size:
-        return float("nan")
-    return float(10 * np.log10(255**2 / max(float(chosen.mean()), 1e-10)))
-
-
-def ssim(a: Frames, b: Frames) -> float:
-    """Mean structural similarity of grey values, Gaussian window of deviation 1.5 (Wang et al. 2004); (N, H, W, 3)."""
-    x, y = (f.astype(np.float64).mean(axis=-1) for f in (a, b))
-
-    def blur(v: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        return gaussian_filter(v, sigma=(0, 1.5, 1.5), truncate=3.5)
-
-    mx, my = blur(x), blur(y)
-    vx, vy, cov = blur(x * x) - mx * mx, blur(y * y) - my * my, blur(x * y) - mx * my
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    return float((((2 * mx * my + c1) * (2 * cov + c2)) / ((mx**2 + my**2 + c1) * (vx + vy + c2))).mean())
 
 
 @torch.no_grad()
@@ -135,7 +112,7 @@ def evaluate(
             coded = model.codec.decode_frames(
                 model.codec.encode_frames(torch.from_numpy(frames[sample].copy()))
             ).numpy()
-        codec.append((_mse(coded, frames[sample]), _mse(coded, frames[sample], moving[sample])))
+        codec.append((squared_error(coded, frames[sample]), squared_error(coded, frames[sample], moving[sample])))
         began = time.perf_counter()
         made = imagine_episode(model, frames, actions, chunks, solver_steps, seed + number)
         seconds += time.perf_counter() - began
@@ -147,32 +124,27 @@ def evaluate(
             region = moving[h - CHUNK + 1 : h + 1]
             still = np.broadcast_to(frames[:1], real.shape)
             collected[h].append(
-                (_mse(guess, real), _mse(guess, real, region), ssim(guess, real), _mse(still, real, region))
+                (
+                    squared_error(guess, real),
+                    squared_error(guess, real, region),
+                    ssim(guess, real),
+                    squared_error(still, real, region),
+                )
             )
     table = {h: np.nanmean(np.array(rows), axis=0) for h, rows in collected.items()}
     ceiling = np.nanmean(np.array(codec), axis=0)
 
     def column(i: int) -> tuple[float, ...]:
-        return tuple(_db(table[h][i]) for h in usable)
+        return tuple(decibels(table[h][i]) for h in usable)
 
     return QualityReport(
         horizons=tuple(usable),
         psnr=column(0),
         psnr_moving=column(1),
         ssim=tuple(float(table[h][2]) for h in usable),
-        codec_psnr=_db(ceiling[0]),
-        codec_psnr_moving=_db(ceiling[1]),
+        codec_psnr=decibels(ceiling[0]),
+        codec_psnr_moving=decibels(ceiling[1]),
         frozen_psnr_moving=column(3),
         frames_per_second=imagined / max(seconds, 1e-9),
         episodes=tuple(len(collected[h]) for h in usable),
     )
-
-
-def _mse(a: Frames, b: Frames, mask: npt.NDArray[np.bool_] | None = None) -> float:
-    error = np.square(a.astype(np.float32) - b.astype(np.float32)).mean(axis=-1)
-    chosen = error if mask is None else error[mask]
-    return float(chosen.mean()) if chosen.size else float("nan")
-
-
-def _db(mse: float) -> float:
-    return float(10 * np.log10(255**2 / max(mse, 1e-10)))

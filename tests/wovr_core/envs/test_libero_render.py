@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from wovr_core.envs import libero_render
-from wovr_core.envs.expert.skills import expert_action, look
+from wovr_core.envs.expert.composition import expert_action
 from wovr_core.envs.libero import LiberoConfig, LiberoEnv
 from wovr_core.envs.libero_render import VIEWS, View, apply_view, fast_meshes, find_view, lod_file, visual_meshes
 from wovr_core.envs.mesh_files import Mesh, load_mesh, obj_text
@@ -159,7 +159,7 @@ def play(env: LiberoEnv, steps: int) -> np.ndarray:
     states = [env.sim_state()]
     for _ in range(steps):
         if env.config.suite == "libero_object":
-            action = expert_action(look(env))
+            action = expert_action(env)
         else:
             action = generator.uniform(-1, 1, 7).astype(np.float32)
         env.advance(action)
@@ -189,7 +189,7 @@ def test_the_physics_are_the_same_bit_for_bit_in_other_suites(suite: str) -> Non
 
 
 def test_the_fast_picture_is_like_the_stock_one() -> None:
-    from apps.bench.render import ssim
+    from wovr_core.pictures import ssim
 
     fast = LiberoEnv(LiberoConfig(size=128), 1)
     stock = LiberoEnv(LiberoConfig(size=128, profile="reference"), 1)

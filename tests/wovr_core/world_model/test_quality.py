@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from wovr_core.errors import WovrError
+from wovr_core.pictures import psnr, ssim
 from wovr_core.types import FloatArray, Frames
 from wovr_core.world_model.model import WorldModel
 from wovr_core.world_model.motion import moving_region
-from wovr_core.world_model.quality import evaluate, imagine_episode, psnr, ssim
+from wovr_core.world_model.quality import evaluate, imagine_episode
 
 EpisodeMaker = Callable[..., tuple[Frames, FloatArray]]
 
