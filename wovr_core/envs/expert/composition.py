@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 
 from wovr_core.envs.expert import fixtures, pick_place
-from wovr_core.envs.expert.hand import OPEN, move
+from wovr_core.envs.expert.hand import OPEN, move, see_hand
+from wovr_core.envs.expert.solids import see_solids
 from wovr_core.envs.expert.subgoals import Clause, Rule, Subgoal
 from wovr_core.errors import WovrError
 from wovr_core.types import FloatArray
 
 RULES: tuple[Rule, ...] = (*fixtures.RULES, *pick_place.RULES)
 """The first that matches a clause makes its subgoals: special ones stand before general ones."""
-REST_ABOVE = 0.10
-"""Height (m) above where it was done that the hand retreats to; see `rest`."""
+REST_ABOVE = 0.12
+"""Height (m) above what is near that the hand retreats to once all is done."""
 
 
 @lru_cache(maxsize=512)
@@ -35,18 +36,28 @@ def compose(goal: tuple[Clause, ...]) -> tuple[Subgoal, ...]:
     return tuple(subgoal for _, subgoals in sorted(made, key=lambda m: m[0]) for subgoal in subgoals)
 
 
-def expert_action(env: Any) -> FloatArray:
-    """(7,) what the demonstrator does in this LiberoEnv at this instant; a function of its state alone.
+def active(env: Any, but: tuple[Subgoal, ...] = ()) -> Subgoal | None:
+    """The first subgoal of a LiberoEnv's task that is not done now, those of `but` left out; None if all are.
 
     Raises:
         WovrError: the task's goal, or one of its objects, is beyond the demonstrator; says why.
     """
-    for subgoal in compose(env.goal):
-        if not subgoal.done(env):
-            return subgoal.act(env)
-    return rest(env)
+    return next((subgoal for subgoal in compose(env.goal) if subgoal not in but and not subgoal.done(env)), None)
+
+
+def expert_action(env: Any) -> FloatArray:
+    """(7,) what the demonstrator does in this LiberoEnv at this instant; a function of its state alone.
+
+    Raises:
+        WovrError: as `active`.
+    """
+    subgoal = active(env)
+    return rest(env) if subgoal is None else subgoal.act(env)
 
 
 def rest(env: Any) -> FloatArray:
-    """Open hand straight up: all is done."""
-    return move(np.array([0, 0, 1], dtype=np.float32), OPEN)
+    """Open hand straight up, until it is clear of what is near."""
+    hand = see_hand(env)
+    near = see_solids(env).blocks.near(hand.position[:2], 0.15)
+    goal = float(near.high.max(initial=hand.position[2] - REST_ABOVE)) + REST_ABOVE
+    return move(np.array([0, 0, max(goal - float(hand.position[2]), 0.0)]), OPEN)

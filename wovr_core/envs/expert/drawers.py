@@ -91,12 +91,12 @@ class PullDrawer:
     config: DrawerConfig = DrawerConfig()
 
     def done(self, env: Any) -> bool:
-        config, wrist, handle = self.config, see_wrist(env), see_handle(env.part(self.region))
+        wrist, handle = see_wrist(env), see_handle(env.part(self.region))
         if self.unless is not None:
-            away = float(np.linalg.norm(handle.centre - wrist.position)) > config.back
-            if env.holds(self.unless) or (away and handle.value < config.room_at and wrist.lean < 2 * config.upright):
+            wide_enough = handle.value < self.config.room_at and wrist.lean < 2 * self.config.upright
+            if wide_enough or env.holds(self.unless):
                 return True
-        return handle.value < self._goal and wrist.lean < config.upright
+        return handle.value < self._goal and wrist.lean < self.config.upright
 
     def act(self, env: Any) -> FloatArray:
         config, wrist, handle = self.config, see_wrist(env), see_handle(env.part(self.region))

@@ -13,6 +13,9 @@ from wovr_core.types import StateArray
 
 EDGE = 0.02
 """An object's origin stays this far (m) within the borders of a region."""
+DEEP = 0.03
+"""What goes on an object as high as this (m), such as a bowl, is let go above it: within, the opening fingers
+would press against its walls."""
 ROOM = 0.008
 """Between an object that is put down and its neighbours, m."""
 
@@ -27,7 +30,9 @@ def place_of(env: Any, solids: Solids, clause: Clause) -> Place:
     poses = env.poses()
     if target in poses:
         at = np.asarray(poses[target][:2], dtype=np.float64)
-        return Place(at, _support(solids, name, at, float(poses[target][2])))
+        heights = solids.of(target)[..., 2]
+        rim = float(heights.max()) if float(np.ptp(heights)) > DEEP else None
+        return Place(at, _support(solids, name, at, float(poses[target][2])), rim)
     site = env.model.site(target)
     centre = np.asarray(env.site_position(target), dtype=np.float64)
     turn = np.asarray(env.data.site_xmat[site.id]).reshape(3, 3)

@@ -30,6 +30,8 @@ class SkillConfig:
     """Height above its goal at which the hand travels where nothing stands in the way."""
     over: float = 0.02
     """Sideways error at which an object counts as over its target."""
+    tilt: float = 0.12
+    """Angle (rad) from the vertical beyond which the hand is righted on its way."""
     above_rim: float = 0.02
     """Height of the fingertips above a container's rim where they let go: open fingers just clear it."""
 
@@ -134,7 +136,8 @@ def approach(sight: Sight, config: SkillConfig) -> FloatArray:
     whole, near = heights_to_clear(hand.position[:2], goal[:2], _finger_spots(hand.yaw), sight.obstacles)
     margin = FINGER_BELOW + config.clearance
     height = max(float(goal[2]) + above, whole + margin)
-    turn = np.array([*hand.tilt, sight.grip.turn])
+    tilted = float(np.linalg.norm(hand.tilt)) > config.tilt
+    turn = np.array([*(hand.tilt if tilted else np.zeros(2)), sight.grip.turn])
     return _travel(hand, goal[:2], height, near + margin, OPEN, turn)
 
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from wovr_core.envs.expert.hand import CLOSE, move
 from wovr_core.envs.expert.pick_place import PickPlace
-from wovr_core.envs.expert.skills import Sight, SkillConfig
+from wovr_core.envs.expert.shapes import PALM_SPOTS, seen_from_above
+from wovr_core.envs.expert.skills import Sight, SkillConfig, decide
 from wovr_core.envs.expert.solids import Solids, see_solids
-from wovr_core.types import StateArray
+from wovr_core.types import FloatArray, StateArray
 
 ROOM = 0.003
 """Between what is let go and what hangs over the drawer, m."""
@@ -43,6 +45,23 @@ class PutInDrawer(PickPlace):
         if sight.held:  # what hangs over the drawer is not on the way, and need not be passed over
             sight = replace(sight, obstacles=solids.blocks[(solids.owner != name) & ~above])
         return sight
+
+    def act(self, env: Any) -> FloatArray:
+        """(7,) as `PickPlace`; what is taken up from beneath the open drawer comes out from under it first."""
+        sight = self.look(env)
+        if sight.held and self._is_under(env, sight):
+            return move(np.array([*(-0.03 * env.part(self.clause[2]).axis[:2]), 0.0]), CLOSE)
+        return decide(sight, self.skills)
+
+    def _is_under(self, env: Any, sight: Sight) -> bool:
+        """Whether hand or object would meet the drawer on their way straight up."""
+        solids = see_solids(env)
+        drawer = solids.blocks[solids.body == int(env.model.site(self.clause[2]).bodyid[0])]
+        palm = seen_from_above(PALM_SPOTS, sight.hand.yaw) + sight.hand.position[:2]
+        size = (sight.high - sight.low)[:2]
+        thing = np.array([[x, y] for x in (0, 0.5, 1) for y in (0, 0.5, 1)]) * size + sight.low[:2]
+        low = float(sight.hand.position[2]) < float(drawer.high.max())
+        return low and float(drawer.distance(np.concatenate([palm, thing])).min()) < self.skills.over
 
 
 def _reach(solids: Solids, which: StateArray, out: StateArray) -> float:

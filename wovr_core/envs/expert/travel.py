@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from wovr_core.envs.expert.solids import Blocks
 from wovr_core.types import StateArray
@@ -41,9 +42,9 @@ def heights_to_clear(
     shares = np.linspace(0, 1, count + 1)
     way = start + shares[:, None] * (goal - start)
     points = way[:, None] + spots[None]  # (S, P, 2)
-    hit = (obstacles.distance(points) < margin).any(axis=1)  # (S, N)
+    hit: npt.NDArray[np.bool_] = np.any(obstacles.distance(points) < margin, axis=1)  # (S, N)
     if ignore_at_goal:
-        hit &= ~hit[-1]
+        hit = hit & ~hit[-1]
     tops = np.where(hit, obstacles.high, NOTHING).max(axis=1)
     left = (1 - shares) * length
     tops[left < 0.015] = NOTHING

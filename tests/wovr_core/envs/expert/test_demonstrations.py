@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from wovr_core.envs.expert import skills as expert_skills
-from wovr_core.envs.expert.demonstrations import (
-    ExpertConfig,
-    FaultConfig,
-    FaultKind,
-    Noise,
-    NoiseConfig,
-    run_expert_episode,
-)
-from wovr_core.envs.expert.skills import HAND_BELOW, SHAPES, Sight, clear_yaw, expert_action, look
+from wovr_core.envs.expert.composition import compose, expert_action
+from wovr_core.envs.expert.demonstrations import ExpertConfig, Noise, NoiseConfig, run_expert_episode
+from wovr_core.envs.expert.faults import FaultConfig, FaultKind
 from wovr_core.envs.libero import LiberoConfig, LiberoEnv
 from wovr_core.errors import WovrError
 from wovr_core.types import CHUNK, Episode
@@ -36,20 +28,6 @@ def env() -> Iterator[LiberoEnv]:
 @pytest.fixture(scope="module")
 def clean(env: LiberoEnv) -> Episode:
     return run_expert_episode(env, 7, CLEAN)
-
-
-def sight(**changes: object) -> Sight:
-    """A can at the origin, nothing near, the hand above it."""
-    made = Sight(
-        hand=np.array([0, 0, 0.25], np.float32),
-        yaw=0.0,
-        width=0.08,
-        object=np.array([0, 0, 0.038], np.float32),
-        shape=SHAPES["tomato_sauce"],
-        target=np.array([0, 0.26, 0.067], np.float32),
-        neighbours=np.zeros((0, 4), np.float32),
-    )
-    return replace(made, **changes)  # type: ignore[arg-type]
 
 
 # ------------------------------------------------------------------------------------------------ expert
@@ -74,13 +52,13 @@ def test_it_keeps_no_memory(env: LiberoEnv, clean: Episode) -> None:
     assert clean.sim_states is not None
     for step in np.random.default_rng(0).permutation(clean.length)[:20]:
         env.restore(clean.sim_states[step])
-        np.testing.assert_array_equal(expert_action(look(env)), clean.actions[step])
+        np.testing.assert_array_equal(expert_action(env), clean.actions[step])
 
 
 def test_it_never_dawdles(clean: Episode) -> None:
     moving = np.abs(clean.actions[:, :3]).max(axis=1) > 0.3
     assert clean.first_success is not None
-    assert moving[: clean.first_success].mean() > 0.85
+    assert moving[: clean.first_success].mean() > 0.8
     still = "".join("." if m else "s" for m in moving[: clean.first_success]).split(".")
     assert max(map(len, still)) <= 8  # closing the fingers takes six or seven steps
     assert np.mean(np.abs(clean.actions[: clean.first_success, :3]).max(axis=1) == 1) > 0.6
@@ -103,70 +81,31 @@ def test_it_does_every_task(task: int) -> None:
     assert max(episode.length for episode in episodes) <= 130
 
 
-def test_it_says_what_it_cannot_do() -> None:
-    env = LiberoEnv(LiberoConfig(suite="libero_goal", size=16), 7)  # turn on the stove
-    with pytest.raises(WovrError, match="cannot do libero_goal/7"):
-        look(env)
+@pytest.mark.parametrize(
+    ("suite", "task", "steps"),
+    [
+        ("libero_spatial", 7, 100),
+        ("libero_goal", 6, 80),
+        pytest.param("libero_goal", 2, 110, marks=pytest.mark.slow),
+        pytest.param("libero_10", 4, 180, marks=pytest.mark.slow),
+    ],
+)
+def test_it_does_tasks_of_every_suite_and_disturbs_nothing(suite: str, task: int, steps: int) -> None:
+    env = LiberoEnv(LiberoConfig(suite=suite, size=16), task)
+    env.reset(2)
+    before = env.poses()
+    moved = {clause[1] for clause in env.goal}
+    for _ in range(steps):
+        if all(subgoal.done(env) for subgoal in compose(env.goal)):
+            break
+        env.advance(expert_action(env))
+    after = env.poses()
     env.close()
-    with pytest.raises(WovrError, match="does not know 'plate_1'"):
-        expert_skills.shape_of("plate_1")
-
-
-# ------------------------------------------------------------------------------------------------ skills
-
-
-def test_the_hand_sinks_only_over_the_object() -> None:
-    beside = expert_action(sight(hand=np.array([0.1, 0, 0.05], np.float32)))
-    over = expert_action(sight(hand=np.array([0.001, 0, 0.2], np.float32)))
-    assert beside[2] == 1
-    assert beside[0] == -1
-    assert over[2] == -1
-
-
-def test_closed_fingers_do_not_land_on_the_object() -> None:
-    above = np.array([0, 0, 0.12], np.float32)
-    assert expert_action(sight(hand=above, width=0.08))[2] == -1
-    assert expert_action(sight(hand=above, width=0.03))[2] > 0
-    assert expert_action(sight(hand=above, width=0.03))[6] == -1
-
-
-def test_width_alone_tells_closing_from_carrying() -> None:
-    around = sight().grip_point
-    assert expert_action(sight(hand=around, width=0.075))[6] == 1
-    assert expert_action(sight(hand=around, width=0.075))[2] == pytest.approx(0)
-    lifting = expert_action(sight(hand=around, width=0.063))
-    assert lifting[2] == 1
-    assert lifting[6] == 1
-
-
-def test_over_the_target_it_lets_go() -> None:
-    hand = np.array([0, 0.26, 0.17], np.float32)
-    held = hand - [0, 0, sight().shape.grip]
-    assert expert_action(sight(hand=hand, object=held.astype(np.float32), width=0.063))[6] == -1
-
-
-def test_the_hand_turns_away_from_a_tall_neighbour_only() -> None:
-    tall = np.array([[0.05, -0.1, 0.14, 0.037]], np.float32)
-    low = np.array([[0.05, -0.1, 0.02, 0.037]], np.float32)
-    assert clear_yaw(sight()) == 0
-    assert clear_yaw(sight(neighbours=low)) == 0
-    turn = clear_yaw(sight(neighbours=tall))
-    assert 0 < abs(turn) <= np.pi / 4
-    # independent check: no point of the turned palm lies in the neighbour
-    x, y = np.meshgrid(np.linspace(-0.032, 0.032, 33), np.linspace(-0.1, 0.1, 101))
-    for yaw, expected in ((turn, False), (0.0, True)):
-        palm = np.stack([x * np.cos(yaw) - y * np.sin(yaw), x * np.sin(yaw) + y * np.cos(yaw)], -1)
-        assert (np.linalg.norm(palm - tall[0, :2], axis=-1) < 0.037).any() == expected
-    assert float(sight().grip_point[2]) + HAND_BELOW < 0.14
-
-
-def test_the_turn_of_the_hand_is_read_from_its_quaternion() -> None:
-    from scipy.spatial.transform import Rotation
-
-    down = Rotation.from_quat([np.sqrt(0.5), np.sqrt(0.5), 0, 0])  # x y z w: half a turn about x = y
-    for yaw in (-0.7, 0.0, 0.4):
-        x, y, z, w = (Rotation.from_rotvec([0, 0, yaw]) * down).as_quat()
-        assert expert_skills._yaw(np.array([w, x, y, z])) == pytest.approx(yaw, abs=1e-6)
+    assert env.success
+    assert all(subgoal.done(env) for subgoal in compose(env.goal))
+    targets = {name for clause in env.goal for name in before if clause[2].startswith(name)}
+    for name in set(before) - moved - targets - {"eef"}:
+        assert np.linalg.norm(after[name][:3] - before[name][:3]) < 0.01, name
 
 
 # ---------------------------------------------------------------------------------------- noise and faults
@@ -211,7 +150,7 @@ def test_a_fault_spoils_the_episode_and_the_label_stays_right(env: LiberoEnv, ki
     assert episode.sim_states is not None
     assert not np.array_equal(episode.actions, episode.clean_actions)
     env.restore(episode.sim_states[-2])
-    np.testing.assert_array_equal(expert_action(look(env)), episode.clean_actions[-1])
+    np.testing.assert_array_equal(expert_action(env), episode.clean_actions[-1])
 
 
 def test_the_share_of_faults_is_the_one_asked_for(env: LiberoEnv) -> None:
