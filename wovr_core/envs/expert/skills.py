@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from wovr_core.envs.expert.hand import CLOSE, OPEN, Hand, move
+from wovr_core.envs.expert.hand import CLOSE, OPEN, OPEN_WIDTH, Hand, move
 from wovr_core.envs.expert.shapes import FINGER_BELOW, FINGER_SPOTS, Grip, seen_from_above
 from wovr_core.envs.expert.solids import Blocks
 from wovr_core.envs.expert.travel import heights_to_clear
@@ -129,7 +129,8 @@ def approach(sight: Sight, config: SkillConfig) -> FloatArray:
     """Open hand to the object from above, over what stands between, turned so that it clears what is near."""
     goal, hand = sight.grip.point, sight.hand
     sideways = float(np.linalg.norm((goal - hand.position)[:2]))
-    off = max(sideways - 0.006, 0.0) + 0.05 * max(abs(sight.grip.turn) - 0.1, 0.0)
+    loose = float(np.clip((OPEN_WIDTH - sight.grip.width) / 2, 0.002, 0.006))  # wide things leave little room
+    off = max(sideways - loose, 0.0) + 0.05 * max(abs(sight.grip.turn) - 0.1, 0.0)
     if not hand.is_open:
         off += 0.02  # half-closed fingers would land on the object
     above = min(config.funnel * off, float(sight.high[2] - goal[2]) + config.lift)
