@@ -11,7 +11,7 @@ from wovr_core.envs.expert.hand import HAND_BELOW, Hand
 from wovr_core.envs.expert.solids import Blocks, Solids
 from wovr_core.types import StateArray
 
-Manner = Literal["across", "rim"]
+Manner = Literal["across", "rim", "handle"]
 MANNERS: dict[str, Manner] = {
     "akita_black_bowl": "rim",
     "white_bowl": "rim",
@@ -20,6 +20,7 @@ MANNERS: dict[str, Manner] = {
     "porcelain_mug": "rim",
     "red_coffee_mug": "rim",
     "white_yellow_mug": "rim",
+    "moka_pot": "handle",
 }
 """Objects taken by the rim, one finger inside; all others are taken across, between the fingers."""
 
@@ -31,6 +32,12 @@ PALM_SPOTS = np.array(
 """(15, 2) points of the palm's underside, likewise."""
 WALL = 0.011
 """Distance (m) between fingers that hold a wall, which may lean."""
+HANDLE_AWAY = 0.05
+"""Boxes farther (m) from an object's middle than this belong to its handle."""
+HANDLE_THICK = 0.02
+"""Handles are thinner (m) than this."""
+HANDLE_DEPTH = 0.014
+"""How far (m) below its top a handle is taken."""
 FINGER_BELOW = 0.010
 """The fingertips reach this far (m) below the grip point."""
 
@@ -83,7 +90,7 @@ def best_grip(name: str, solids: Solids, hand: Hand, config: GripConfig) -> Grip
 
     The nearer grip wins, so that a hand that is on its way to one stays with it.
     """
-    made = _rim_grips if manner_of(name) == "rim" else _across_grips
+    made = {"rim": _rim_grips, "handle": _handle_grips, "across": _across_grips}[manner_of(name)]
     points, yaws, widths, own = made(name, solids, hand, config)
     turns = np.array([nearest_turn(float(yaw), hand.yaw) for yaw in yaws])
     others = solids.but(name).near(solids.centres[name][:2], 0.2)
@@ -138,6 +145,22 @@ def _across_grips(name: str, solids: Solids, hand: Hand, config: GripConfig) -> 
     middle = centre[:2] + along * ((low_end + high_end) / 2 - along @ centre[:2])[:, None]
     points = np.concatenate([middle, np.full((len(yaws), 1), z)], axis=1)
     return points, yaws, high_end - low_end, blocks[:0]
+
+
+def _handle_grips(name: str, solids: Solids, hand: Hand, config: GripConfig) -> _Grips:
+    """On each box that stands out far from the middle and is thin: near its top, across its thin side."""
+    blocks, middle = solids.blocks[solids.owner == name], solids.centres[name][:2]
+    away = np.linalg.norm(blocks.centre - middle, axis=1)
+    standing_out = (away > HANDLE_AWAY) & (blocks.half[:, 1] < HANDLE_THICK / 2) & (blocks.high > middle_height(blocks))
+    chosen = blocks[standing_out]
+    points = np.concatenate([chosen.centre, chosen.high[:, None] - HANDLE_DEPTH], axis=1)
+    yaws = np.arctan2(chosen.axis[:, 1], chosen.axis[:, 0])
+    return points, yaws, 2 * chosen.half[:, 1], blocks[away <= HANDLE_AWAY]
+
+
+def middle_height(blocks: Blocks) -> float:
+    """Half way between the lowest and the highest point (m)."""
+    return float(blocks.low.min() + blocks.high.max()) / 2
 
 
 def _rim_grips(name: str, solids: Solids, hand: Hand, config: GripConfig) -> _Grips:
