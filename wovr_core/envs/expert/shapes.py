@@ -92,6 +92,8 @@ def best_grip(name: str, solids: Solids, hand: Hand, config: GripConfig) -> Grip
     """
     made = {"rim": _rim_grips, "handle": _handle_grips, "across": _across_grips}[manner_of(name)]
     points, yaws, widths, own = made(name, solids, hand, config)
+    if len(points) == 0:  # a pot that lies on its handle
+        points, yaws, widths, own = _across_grips(name, solids, hand, config)
     turns = np.array([nearest_turn(float(yaw), hand.yaw) for yaw in yaws])
     others = solids.but(name).near(solids.centres[name][:2], 0.2)
     room = hand_room(points, hand.yaw + turns, others + own)
