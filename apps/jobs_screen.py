@@ -106,7 +106,7 @@ def watch(backend: JobBackend, job: JobId | None, interval: float, once: bool, c
     console = console or Console()
     watcher = Watcher(backend)
     if once:
-        console.print(screen(watcher.look(), None, [], console.size.height))
+        console.print(screen(watcher.look(), None, [], console))
     elif console.is_terminal and sys.stdin.isatty():
         _watch_live(watcher, job, interval, console)
     else:
@@ -120,10 +120,10 @@ def _watch_live(watcher: Watcher, job: JobId | None, interval: float, console: C
         Live(console=console, screen=True, auto_refresh=False) as live,
     ):
         while True:
-            views = watcher.look()
+            views = watcher.look()[: max(3, console.height - 9)]
             chosen = _chosen(views, job)
             lines = watcher.log(chosen.status.id, console.size.height) if chosen else []
-            live.update(screen(views, chosen, lines, console.size.height), refresh=True)
+            live.update(screen(views, chosen, lines, console), refresh=True)
             key = keys(interval)
             if key == "q":
                 return
@@ -167,75 +167,100 @@ def line_of(view: View) -> str:
 # -- the picture
 
 
-def screen(views: Sequence[View], chosen: View | None, lines: Sequence[str], height: int) -> RenderableType:
-    """The whole screen: a table of jobs and, below it, the chosen one's log."""
+def screen(views: Sequence[View], chosen: View | None, lines: Sequence[str], console: Console) -> RenderableType:
+    """The whole screen: a summary, a table of jobs and, below it, the chosen one's log."""
     if not views:
         return Text("no jobs; submit one with `wovr jobs submit pipeline --recipe demo`")
-    table = _table(views, chosen)
+    top = Group(_summary(views), _table(views, chosen, console.width))
     if chosen is None:
-        return table
-    # The table's header, frame and rows; the panel's frame; the line of help.
-    room = max(3, height - (len(views) + 3) - 2 - 1)
+        return top
+    # Above: the summary, the table's header and rows. Below: the panel's frame, the line of help.
+    room = max(3, console.height - (len(views) + 2) - 2 - 1)
     text = Text("\n".join(lines[-room:]), no_wrap=True, overflow="ellipsis")
     spec = chosen.status.spec
-    title = f"{chosen.status.id}  {spec.kind} {spec.recipe}  run {spec.run}"
-    subtitle = chosen.status.reason or None
+    title = Text(f" {chosen.status.id}  {spec.kind} {spec.recipe}".rstrip() + f"  run {spec.run} ")
+    subtitle = Text(f" {chosen.status.reason} ") if chosen.status.reason else None
     log = Panel(text, title=title, title_align="left", subtitle=subtitle, subtitle_align="left", height=room + 2)
-    return Group(table, log, Text("↑ ↓ choose   q leave (the jobs go on)   wovr jobs cancel ID", style="dim"))
+    return Group(top, log, Text("↑ ↓ choose   q leave (the jobs go on)   wovr jobs cancel ID", style="dim"))
 
 
-def _table(views: Sequence[View], chosen: View | None) -> Table:
-    table = Table(expand=True, pad_edge=False, show_edge=False, header_style="bold", padding=(0, 1))
+def _summary(views: Sequence[View]) -> Text:
+    running = [view for view in views if view.status.state is JobState.RUNNING]
+    queued = sum(view.status.state is JobState.QUEUED for view in views)
+    reserved = [view.status.spec.resources for view in running]
+    cores, memory = sum(r.cores for r in reserved), sum(r.memory_mb for r in reserved)
+    return Text.assemble(
+        ("wovr jobs", "bold"),
+        f"   {len(running)} running, {queued} waiting   reserved: {cores} cores, {memory:,} MB   ",
+        (time.strftime("%H:%M:%S"), "dim"),
+    )
+
+
+def _table(views: Sequence[View], chosen: View | None, width: int) -> Table:
+    """Narrow terminals (below 120 columns) do without curve, cores and memory."""
+    table = Table(box=None, expand=True, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
     table.add_column("", width=1)
     table.add_column("job", no_wrap=True, width=6)
-    table.add_column("what", no_wrap=True, ratio=3, overflow="ellipsis")
+    table.add_column("what", no_wrap=True, ratio=4, overflow="ellipsis")
     table.add_column("state", no_wrap=True, width=11)
     table.add_column("time", justify="right", no_wrap=True, width=7)
-    table.add_column("stage", no_wrap=True, ratio=4, overflow="ellipsis")
+    table.add_column("stage", no_wrap=True, ratio=6, overflow="ellipsis")
     table.add_column("progress", no_wrap=True, ratio=3, min_width=8)
     table.add_column("left", justify="right", no_wrap=True, width=7)
-    table.add_column("curve", no_wrap=True, width=CURVE)
-    table.add_column("", no_wrap=True, ratio=2, overflow="ellipsis")
-    table.add_column("cores", justify="right", no_wrap=True, width=5)
-    table.add_column("MB", justify="right", no_wrap=True, width=6)
+    wide = width >= 120
+    if wide:
+        table.add_column("curve", no_wrap=True, width=CURVE)
+        table.add_column("", no_wrap=True, width=12, overflow="ellipsis")
+        table.add_column("cores", justify="right", no_wrap=True, width=5)
+        table.add_column("MB", justify="right", no_wrap=True, width=6)
     for view in views:
-        table.add_row(*_row(view, chosen is not None and view.status.id == chosen.status.id))
+        cells = _cells(view, chosen is not None and view.status.id == chosen.status.id)
+        table.add_row(*cells, *(_figures(view) if wide else ()))
     return table
 
 
-def _row(view: View, is_chosen: bool) -> list[RenderableType]:
+def _cells(view: View, is_chosen: bool) -> list[RenderableType]:
     s, p = view.status, view.progress
     color, sign = STYLES[s.state]
-    going = s.state is JobState.RUNNING and p is not None
     took = None if s.started_at is None else (s.ended_at or time.time()) - s.started_at
-    what = f"{s.spec.run}" if s.spec.kind == s.spec.run else f"{s.spec.kind} {s.spec.run}"
-    stage: RenderableType = Text(
-        s.reason if s.state in (JobState.QUEUED, JobState.FAILED, JobState.LOST) else "", "dim"
-    )
+    stage: RenderableType = Text(s.reason, "dim")
     bar: RenderableType = Text("")
-    if going and p is not None:
-        stage = Text(
-            f"{p.done + 1 if p.done < p.stages else p.done}/{p.stages} {p.stage} {p.phase}".rstrip()
-            if p.stage
-            else "starting"
-        )
+    left = ""
+    if s.state is JobState.RUNNING and p is not None:
+        stage, left = Text(_stage(p)), _clock(p.seconds_left)
         if p.fraction is not None:
             bar = ProgressBar(total=1.0, completed=p.fraction, style="bright_black", complete_style=color)
         elif p.step:
             bar = Text(f"step {p.step}")
+    bold = "bold" if is_chosen else ""
     return [
         Text(">" if is_chosen else " ", style="bold"),
-        Text(s.id[:6], style="bold" if is_chosen else ""),
-        Text(what),
+        Text(s.id[:6], style=bold),
+        Text(f"{s.spec.kind} {s.spec.run}", style=bold),
         Text(f"{sign} {s.state}", style=color),
         Text(_clock(took)),
         stage,
         bar,
-        Text(_clock(p.seconds_left) if going and p is not None else ""),
-        Text(sparkline(p.curve) if p is not None else "", style=color),
-        Text(f"{p.curve_name.rsplit('/', 1)[-1]} {p.curve[-1]:.3g}" if p is not None and p.curve else "", style="dim"),
+        Text(left),
+    ]
+
+
+def _stage(p: Progress) -> str:
+    if not p.stage:
+        return "starting"
+    number = f"{min(p.done + 1, p.stages)}/{p.stages} " if p.stages else ""
+    return f"{number}{p.stage} {p.phase}".rstrip()
+
+
+def _figures(view: View) -> list[RenderableType]:
+    p = view.progress
+    running = view.status.state is JobState.RUNNING
+    value = f"{p.curve_name.rsplit('/', 1)[-1][:6]} {p.curve[-1]:.3g}" if p is not None and p.curve else ""
+    return [
+        Text(sparkline(p.curve) if p is not None else "", style=STYLES[view.status.state][0]),
+        Text(value, style="dim"),
         Text("" if view.cores is None else f"{view.cores:.1f}"),
-        Text("" if view.memory_mb is None else f"{view.memory_mb:,.0f}", style="" if going else "dim"),
+        Text("" if view.memory_mb is None else f"{view.memory_mb:,.0f}", style="" if running else "dim"),
     ]
 
 

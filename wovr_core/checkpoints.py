@@ -7,6 +7,7 @@ without a valid manifest is not a checkpoint. No pickle is written or read.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -77,7 +78,7 @@ def save_checkpoint(
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
         try:
             contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-            save_file(contiguous, temporary / WEIGHTS)
+            _save_tensors(contiguous, temporary / WEIGHTS)
             descriptor = os.open(temporary / WEIGHTS, os.O_RDONLY)
             os.fsync(descriptor)
             os.close(descriptor)
@@ -98,6 +99,17 @@ def save_checkpoint(
             shutil.rmtree(temporary, ignore_errors=True)
             raise
     return str(manifest["version"])
+
+
+def _save_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    """`save_file`, whose errors of the disk are OSErrors again: safetensors wraps them and keeps the number as text."""
+    try:
+        save_file(dict(tensors), path)
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
 
 
 def _aside(path: Path) -> Path:

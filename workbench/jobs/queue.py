@@ -123,9 +123,12 @@ def _own_reason(claim: Claim, things: Mapping[str, int], runs: Mapping[str, str]
 
 
 def _short_of(claim: Claim, free: Mapping[str, int]) -> str:
-    names = {"cores": "cores", "memory_mb": "MB of memory", "gpus": "GPUs"}
-    short = [name for name in names if claim.resources[name] > free[name]]
-    return f"waits for {claim.resources[short[0]]} {names[short[0]]} ({max(0, free[short[0]])} free)" if short else ""
+    units = {"cores": ("core", "cores"), "memory_mb": ("MB of memory",) * 2, "gpus": ("GPU", "GPUs")}
+    for name, (one, several) in units.items():
+        wanted = claim.resources[name]
+        if wanted > free[name]:
+            return f"waits for {wanted} {one if wanted == 1 else several} ({max(0, free[name])} free)"
+    return ""
 
 
 def look(jobs: Path, now: float) -> dict[str, str]:

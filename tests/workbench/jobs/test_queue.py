@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from workbench.jobs.queue import Capacity, Claim, admit
@@ -36,7 +36,7 @@ def test_small_jobs_do_not_starve_a_large_one():
 def test_memory_and_gpus_count():
     running = [claim("r", memory_mb=7000, gpus=1)]
     assert "1100 MB of memory (1000 free)" in admit([claim("m", memory_mb=1100)], running, MACHINE, 0)["m"]
-    assert "1 GPUs (0 free)" in admit([claim("g", gpus=1)], running, MACHINE, 0)["g"]
+    assert "1 GPU (0 free)" in admit([claim("g", gpus=1)], running, MACHINE, 0)["g"]
 
 
 @pytest.mark.parametrize(
@@ -73,6 +73,7 @@ claims = st.builds(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(claims, max_size=8))
 def test_the_machine_is_never_overbooked_and_never_idle_in_vain(waiting):
     verdicts = admit(waiting, [], MACHINE, 20.0)
