@@ -30,6 +30,9 @@ BENCHES: dict[str, str] = {
     "experts": "apps.bench.experts",
     "scrubber": "apps.bench.scrubber",
     "collect": "apps.bench.collect",
+    "imagine": "apps.bench.imagine",
+    "train": "apps.bench.train",
+    "jobs": "apps.bench.jobs",
 }
 """Name -> module."""
 

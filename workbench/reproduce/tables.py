@@ -1,0 +1,222 @@
+"""The studies' rows as Markdown tables: no rate without its n and interval, no difference without its pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import mean
+
+import numpy as np
+
+from workbench.reproduce.arms import ARMS, WORLD_MODELS
+from workbench.reproduce.results import Row
+from wovr_core.audit.hallucination import SCORES
+from wovr_core.statistics import (
+    PairedComparison,
+    bootstrap_interval,
+    compare_paired,
+    difference_interval,
+    format_rate,
+    proportion_interval,
+)
+
+LABELS = {
+    "base": "SFT base",
+    "grpo_online": "GRPO online, real simulator",
+    "wmpo": "WMPO-like",
+    "wovr": "WoVR",
+    "without_kir": "without KIR",
+    "without_mask": "without post-success mask",
+    "without_pace": "without PACE",
+    "without_anchor": "without anchor",
+    "none": "as it was",
+    "control": "unflagged corrections (control)",
+    "flagged": "flagged corrections",
+}
+Outcomes = dict[tuple[str, int, int, int], bool]
+"""(suite, task, seed, initial state) -> success"""
+
+
+def table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    rows = [header, ["---"] * len(header), *lines]
+    return "\n".join("| " + " | ".join(str(cell) for cell in row) + " |" for row in rows)
+
+
+def arm_table(rows: Sequence[Row], arms: Sequence[str]) -> str:
+    """One line per arm over all suites, then each suite: rate with Wilson's interval, and the paired difference to the
+    base policy with Newcombe's interval and McNemar's exact p."""
+    suites = sorted({str(r["suite"]) for r in rows})
+    present = [a for a in arms if any(r["arm"] == a for r in rows)]
+    lines = []
+    for suite in ["all", *suites] if len(suites) > 1 else suites:
+        chosen = [r for r in rows if suite in ("all", r["suite"])]
+        for arm in present:
+            own = [r for r in chosen if r["arm"] == arm]
+            if own:
+                lines.append([suite, _label(arm), *_arm_cells(own, [r for r in chosen if r["arm"] == "base"], arm)])
+    header = ["suite", "arm", "real success", "against the base, paired", "seeds", "real episodes a task", "minutes"]
+    if any("false_successes" in r for r in rows):
+        header.append("false successes")
+        lines = [[*line, _false_cell(rows, line)] for line in lines]
+    return table(header, lines)
+
+
+def _arm_cells(own: Sequence[Row], base: Sequence[Row], arm: str) -> list[str]:
+    k, n = sum(r["successes"] for r in own), sum(r["trials"] for r in own)
+    difference = "-" if arm == "base" else describe_difference(base, own)
+    runs = {(r["suite"], r["seed"]): r["minutes"] for r in own}
+    return [
+        format_rate(k, n),
+        difference,
+        str(len({r["seed"] for r in own})),
+        f"{mean(r['real_episodes'] for r in own):.0f}",
+        f"{mean(runs.values()):.0f}",
+    ]
+
+
+def _false_cell(rows: Sequence[Row], line: Sequence[str]) -> str:
+    suite, label = line[0], line[1]
+    own = [r for r in rows if _label(r["arm"]) == label and suite in ("all", r["suite"]) and "false_successes" in r]
+    if not own:
+        return "-"
+    return format_rate(sum(r["false_successes"] for r in own), sum(r["imagined_successes"] for r in own))
+
+
+def _label(arm: str) -> str:
+    switches = ARMS[arm].switches if arm in ARMS else ""
+    return LABELS.get(arm, arm) + (f" ({switches})" if arm == "wmpo" else "")
+
+
+def outcomes(rows: Iterable[Row]) -> Outcomes:
+    """Every trial that the rows record."""
+    return {
+        (r["suite"], r["task"], r["seed"], index): flag == "1"
+        for r in rows
+        for index, flag in enumerate(r.get("outcomes", ""))
+    }
+
+
+def paired(first: Iterable[Row], second: Iterable[Row]) -> tuple[PairedComparison, tuple[float, float]]:
+    """Second against first over the trials that both ran, and the bootstrap interval over tasks as clusters.
+
+    A first arm with one seed (a greedy base policy) stands against every seed of the second.
+    """
+    a, b = outcomes(first), outcomes(second)
+    alone = {(suite, task, state): flag for (suite, task, _, state), flag in a.items()}
+    single = len({seed for _, _, seed, _ in a}) == 1
+    keys = [key for key in b if key in a or (single and (key[0], key[1], key[3]) in alone)]
+    left = [a[k] if k in a else alone[k[0], k[1], k[3]] for k in keys]
+    right = [b[k] for k in keys]
+    comparison = compare_paired(left, right)
+    differences = [float(y) - float(x) for x, y in zip(left, right, strict=True)]
+    clusters = [f"{k[0]}/{k[1]}" for k in keys]
+    return comparison, bootstrap_interval(differences, np.random.default_rng(0), clusters)
+
+
+def describe_difference(first: Sequence[Row], second: Sequence[Row]) -> str:
+    """ "+12 points [+3, +21], p = 0.011, n = 100 pairs; tasks as clusters [-4, +25]"."""
+    comparison, (low, high) = paired(first, second)
+    if comparison.trials:
+        return f"{comparison}; tasks as clusters [{100 * low:+.0f}, {100 * high:+.0f}]"
+    (k, n), (m, o) = ((sum(r["successes"] for r in rows), sum(r["trials"] for r in rows)) for rows in (first, second))
+    if not n or not o:
+        return "-"
+    low, high = difference_interval((k, n), (m, o))
+    return f"{100 * (m / o - k / n):+.0f} points [{100 * low:+.0f}, {100 * high:+.0f}], unpaired"
+
+
+def task_table(rows: Sequence[Row], arms: Sequence[str]) -> str:
+    """Success per task and arm, over seeds, with Clopper and Pearson's intervals."""
+    present = [a for a in arms if any(r["arm"] == a for r in rows)]
+    lines = []
+    for suite, task in sorted({(r["suite"], r["task"]) for r in rows}):
+        cells = []
+        for arm in present:
+            own = [r for r in rows if (r["suite"], r["task"], r["arm"]) == (suite, task, arm)]
+            cells.append(_exact(sum(r["successes"] for r in own), sum(r["trials"] for r in own)))
+        lines.append([f"{suite}/{task}", *cells])
+    return table(["task", *(LABELS.get(a, a) for a in present)], lines)
+
+
+def _exact(k: int, n: int) -> str:
+    if not n:
+        return "-"
+    low, high = proportion_interval(k, n, "exact")
+    return f"{k}/{n} [{100 * low:.0f}, {100 * high:.0f}]"
+
+
+QUALITY = {
+    "psnr": ("PSNR (dB)", 1),
+    "psnr_moving": ("of what moves (dB)", 1),
+    "ssim": ("SSIM", 3),
+    "random_feature_distance": ("random-feature distance", 3),
+    "flow_error": ("flow error (px)", 2),
+    "gripper_error_cm": ("gripper (cm)", 1),
+    "object_error_cm": ("object (cm)", 1),
+}
+
+
+def world_model_table(rows: Sequence[Row]) -> str:
+    """Means over suites and seeds, each measure at all horizons: "64 / 128 / 256 / 512"."""
+    horizons = sorted({int(r["horizon"]) for r in rows})
+    lines = []
+    for variant in [v for v in WORLD_MODELS if any(r["variant"] == v for r in rows)]:
+        own = [r for r in rows if r["variant"] == variant]
+        cells = [
+            " / ".join(_mean([r.get(key) for r in own if r["horizon"] == h], digits) for h in horizons)
+            for key, (_, digits) in QUALITY.items()
+        ]
+        episodes = " / ".join(str(sum(int(r["episodes"]) for r in own if r["horizon"] == h)) for h in horizons)
+        fps = _mean([r["frames_per_second"] for r in own], 0)
+        lines.append([variant.replace("_", " "), *cells, fps, episodes])
+    marks = " / ".join(str(h) for h in horizons)
+    names = [name for name, _ in QUALITY.values()]
+    floor = "; ".join(
+        f"{thing}: probe on real frames {_mean([r.get(f'{thing}_floor_cm') for r in rows], 1)} cm, "
+        f"if nothing moved {_mean([r.get(f'{thing}_still_cm') for r in rows], 1)} cm"
+        for thing in ("gripper", "object")
+    )
+    return table(["world model", *names, "frames/s", "episodes"], lines) + f"\n\nAt {marks} frames. {floor}."
+
+
+def _mean(values: Iterable[float | None], digits: int) -> str:
+    known = [v for v in values if v is not None]
+    return f"{mean(known):.{digits}f}" if known else "-"
+
+
+def hallucination_table(rows: Sequence[Row]) -> str:
+    """Area under the ROC curve of each score, per suite and seed."""
+    lines = []
+    for suite, seed in sorted({(r["suite"], r["seed"]) for r in rows}):
+        for score in SCORES:
+            for r in rows:
+                if (r["suite"], r["seed"], r["score"]) == (suite, seed, score):
+                    cells = [_area(r["false_success"]), _area(r["wrong_outcome"])]
+                    lines.append([suite, str(seed), score.replace("_", " "), *cells, _against(r["against"])])
+    header = ["suite", "seed", "score", "false successes", "wrong outcomes", "disagreement minus this"]
+    return table(header, lines)
+
+
+def _area(found: Mapping[str, object]) -> str:
+    value, interval = found["value"], found["interval"]
+    counts = f"({found['positives']} + {found['negatives']})"
+    if not isinstance(value, float | int) or not isinstance(interval, list | tuple):
+        return f"- {counts}"
+    return f"{value:.2f} [{interval[0]:.2f}, {interval[1]:.2f}] {counts}"
+
+
+def _against(found: Sequence[float | None] | None) -> str:
+    if not found or found[0] is None:
+        return "-"
+    return "{:+.2f} [{:+.2f}, {:+.2f}]".format(*found)
+
+
+def corrections_table(rows: Sequence[Row]) -> str:
+    """Before and after corrections: false successes and real success, per arm."""
+    lines = []
+    for arm in [a for a in ("none", "control", "flagged") if any(r["arm"] == a for r in rows)]:
+        own = [r for r in rows if r["arm"] == arm]
+        false = format_rate(sum(r["false_successes"] for r in own), sum(r["imagined_successes"] for r in own))
+        real = format_rate(sum(r["successes"] for r in own), sum(r["trials"] for r in own))
+        lines.append([_label(arm), false, real, str(len({(r["task"], r["seed"]) for r in own}))])
+    return table(["corrections", "false successes", "real success", "tasks and seeds"], lines)
