@@ -43,7 +43,8 @@ _HIDDEN = 5
 class Pane:
     """Geoms of one opacity below 1."""
 
-    alpha: float
+    opacity: float
+    """Of the whole: MuJoCo draws the far sides of see-through shapes too, so that one looks through two."""
     geoms: IntArray
 
 
@@ -72,15 +73,15 @@ class LayeredRenderer(OffscreenRenderer):
         key = self._look(data)
         if key != self._key:
             self._glass = _panes(self._model, self.option)
-            with self._hidden(self._glass):
+            with self._hidden(self._all_glass()):
                 self._draw_still_layer(data)
             self._key = key
         moving = self._mujoco.mjtCatBit.mjCAT_DYNAMIC | self._mujoco.mjtCatBit.mjCAT_DECOR
-        with self._hidden(self._glass):
+        with self._hidden(np.concatenate([self._all_glass(), np.flatnonzero(self._out_of_view(data))])):
             layers = [(1.0, *self._draw_layer(data, moving))]
         for pane in self._glass:
             with self._alone(pane):
-                layers.append((pane.alpha, *self._draw_layer(data, self._mujoco.mjtCatBit.mjCAT_ALL)))
+                layers.append((pane.opacity, *self._draw_layer(data, self._mujoco.mjtCatBit.mjCAT_ALL)))
         return self._compose(layers)
 
     def _render_whole(self, data: mujoco.MjData, camera: mujoco.MjvCamera) -> Frames:
@@ -130,6 +131,24 @@ class LayeredRenderer(OffscreenRenderer):
             self._draw(data, self.camera, fine, self._fine_depth, still)
         self._stock, self._fine = Image.fromarray(stock), Image.fromarray(fine)
 
+    def _all_glass(self) -> IntArray:
+        return np.concatenate([np.zeros(0, dtype=np.int64), *(pane.geoms for pane in self._glass)])
+
+    def _out_of_view(self, data: mujoco.MjData) -> npt.NDArray[np.bool_]:
+        """(ngeom,) whose bounding sphere lies beside the camera's pyramid: half of the arm, often. OpenGL would
+        find out vertex by vertex."""
+        index, lens = self.camera.fixedcamid, self.scn.camera[0]
+        place = (data.geom_xpos - data.cam_xpos[index]) @ data.cam_xmat[index].reshape(3, 3)
+        half = lens.frustum_width or (lens.frustum_top - lens.frustum_bottom) / 2
+        limits = np.array(
+            [lens.frustum_center + half, half - lens.frustum_center, lens.frustum_top, -lens.frustum_bottom]
+        )
+        slopes = limits / lens.frustum_near  # of the right, left, upper and lower side
+        sideways = np.stack([place[:, 0], -place[:, 0], place[:, 1], -place[:, 1]])  # (4, ngeom)
+        outside = (sideways + slopes[:, None] * place[:, 2]) / np.sqrt(1 + slopes[:, None] ** 2)  # m from each side
+        radius = self._model.geom_rbound  # 0 for planes, which are boundless
+        return np.asarray((radius > 0) & (outside > radius).any(axis=0))
+
     def _look(self, data: mujoco.MjData) -> bytes:
         """All that the still layer's picture depends on, as far as LIBERO and robosuite ever change it."""
         model, index = self._model, self.camera.fixedcamid
@@ -153,12 +172,11 @@ class LayeredRenderer(OffscreenRenderer):
             self._mujoco.mjr_resizeOffscreen(size, size, self._drawing)
 
     @contextlib.contextmanager
-    def _hidden(self, panes: list[Pane]) -> Iterator[None]:
+    def _hidden(self, geoms: IntArray) -> Iterator[None]:
         """Leave these geoms out, within the block."""
         group = self._model.geom_group
         before = group.copy()
-        for pane in panes:
-            group[pane.geoms] = _HIDDEN
+        group[geoms] = _HIDDEN
         try:
             yield
         finally:
@@ -213,13 +231,13 @@ def _mask(chosen: npt.NDArray[np.bool_]) -> Image.Image:
 
 
 def _panes(model: mujoco.MjModel, option: mujoco.MjvOption) -> list[Pane]:
-    """What is drawn and lets something behind it shine through, by its opacity: glass, in LIBERO."""
+    """What is drawn and lets something behind it shine through, by opacity: glass, in LIBERO."""
     default = np.array([0.5, 0.5, 0.5, 1], dtype=np.float32)
     own = (model.geom_rgba != default).any(axis=1) | (model.geom_matid < 0)
     alpha = np.where(own, model.geom_rgba[:, 3], model.mat_rgba[model.geom_matid, 3] if model.nmat else 1)
     shown = option.geomgroup[np.clip(model.geom_group, 0, 5)] > 0
     return [
-        Pane(float(value), np.flatnonzero(shown & (alpha == value)))
+        Pane(1 - (1 - float(value)) ** 2, np.flatnonzero(shown & (alpha == value)))
         for value in np.unique(alpha[shown])
         if 0 < value < 1
     ]
