@@ -245,7 +245,8 @@ class LiberoEnv:
             domain.robots[0].gripper.current_action = np.zeros(2)
             domain.reset()
 
-        libero_suites.retry_placement(draw)
+        with libero_suites.without_contacts(self.model):
+            libero_suites.retry_placement(draw)
 
     def _settle(self) -> Frames:
         self._observe()
