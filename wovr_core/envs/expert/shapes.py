@@ -76,6 +76,10 @@ class GripConfig:
     """Room between the open hand and its neighbours beyond which more is not worth a detour."""
     turn_cost: float = 0.06
     """What a turn of 1 rad is worth in sideways distance."""
+    side: tuple[float, float] = (0.0, 0.0)
+    """Level unit vector from the object's middle to where it had better be taken; none by default."""
+    side_cost: float = 3.0
+    """Sideways distance worth going to avoid being 1 m on the wrong side."""
     hit_cost: float = 20.0
     """Sideways distance worth going to avoid being 1 m short of clearance."""
 
@@ -99,6 +103,7 @@ def best_grip(name: str, solids: Solids, hand: Hand, config: GripConfig) -> Grip
     room = hand_room(points, hand.yaw + turns, others + own)
     cost = np.linalg.norm((points - hand.position)[:, :2], axis=1) + config.turn_cost * np.abs(turns)
     cost += config.hit_cost * np.maximum(config.clearance - room, 0) + 10 * np.maximum(widths - config.widest, 0)
+    cost -= config.side_cost * np.minimum((points[:, :2] - solids.centres[name][:2]) @ np.array(config.side), 0)
     best = int(cost.argmin())
     return Grip(points[best], float(turns[best]), float(widths[best]))
 

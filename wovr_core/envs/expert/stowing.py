@@ -9,7 +9,7 @@ import numpy as np
 
 from wovr_core.envs.expert.hand import CLOSE, move
 from wovr_core.envs.expert.pick_place import PickPlace
-from wovr_core.envs.expert.shapes import PALM_SPOTS, seen_from_above
+from wovr_core.envs.expert.shapes import PALM_SPOTS, best_grip, seen_from_above
 from wovr_core.envs.expert.skills import Sight, SkillConfig, decide
 from wovr_core.envs.expert.solids import Solids, see_solids
 from wovr_core.types import FloatArray, StateArray
@@ -42,6 +42,8 @@ class PutInDrawer(PickPlace):
         along = (inner + outer) / 2 if outer < inner else outer
         xy = centre[:2] + (along - float(centre[:2] @ out)) * out - (middle - sight.origin[:2])
         sight = replace(sight, place=replace(sight.place, xy=xy))
+        grips = replace(self.grips, side=(float(out[0]), float(out[1])))
+        sight = replace(sight, grip=best_grip(name, solids, sight.hand, grips))
         if sight.held:  # what hangs over the drawer is not on the way, and need not be passed over
             sight = replace(sight, obstacles=solids.blocks[(solids.owner != name) & ~above])
         return sight
