@@ -28,6 +28,7 @@ from wovr_core.stages import (
     train_world_model,
 )
 from wovr_core.stages.imagine import Simulator
+from wovr_core.stages.rl_gate import GateSimulator
 
 STAGES = {
     "collect": "real demonstrations of the scripted expert, clean and faulty",
@@ -89,7 +90,8 @@ def _stages(run: Run, recipe: Recipe, pool: JobPool, imaginers: JobPool | None =
     keyframes = run.stage("keyframes", select_keyframes.run, recipe.keyframes, kf_inputs)
     yield "keyframes"
     simulator = Simulator(Path(base.policy), Path(world_model.world_model), Path(reward.reward))
-    rl_inputs = train_policy_rl.PolicyRLInputs(simulator, keyframes.keyframes, keyframes.version, seed)
+    gate = GateSimulator(recipe.env, pool)
+    rl_inputs = train_policy_rl.PolicyRLInputs(simulator, keyframes.keyframes, keyframes.version, seed, gate)
     evolved = run.stage("rl", train_policy_rl.run, recipe.rl, rl_inputs)
     yield "rl"
 
@@ -114,7 +116,7 @@ def _stages(run: Run, recipe: Recipe, pool: JobPool, imaginers: JobPool | None =
     keyframes = run.stage("keyframes_evolved", select_keyframes.run, recipe.keyframes, kf_inputs)
     yield "keyframes_evolved"
     simulator = Simulator(Path(evolved.policy), Path(refined.world_model), Path(refined.reward))
-    rl_inputs = train_policy_rl.PolicyRLInputs(simulator, keyframes.keyframes, keyframes.version, seed + 1)
+    rl_inputs = train_policy_rl.PolicyRLInputs(simulator, keyframes.keyframes, keyframes.version, seed + 1, gate)
     final = run.stage("rl_evolved", train_policy_rl.run, recipe.rl, rl_inputs)
     yield "rl_evolved"
 

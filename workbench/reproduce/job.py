@@ -21,6 +21,7 @@ from wovr_core.data.episode_files import EpisodeSet
 from wovr_core.envs.pool import EnvPool
 from wovr_core.errors import WovrError
 from wovr_core.recipes import Recipe
+from wovr_core.seeding import derive_seed
 from wovr_core.stages import (
     audit,
     collect,
@@ -179,7 +180,9 @@ class ArmJob:
             first = self._rl(simulator, keyframes, seed)
             simulator = replace(simulator, policy=Path(first.policy))
             real += _gate_replays(first)
-        collect_inputs = collect.CollectInputs(recipe.env, recipe.tasks, seed + 1, self.pool, simulator.policy)
+        # Starts of their own, whatever the seeds are: never those of the base policy's episodes once more.
+        starts = derive_seed(recipe.seed, "collect_new", seed) % 2**31
+        collect_inputs = collect.CollectInputs(recipe.env, recipe.tasks, starts, self.pool, simulator.policy)
         new = self.store.stage("collect_new", collect.run_policy_episodes, recipe.collect_evolved, collect_inputs)
         real += _per_task([new.episodes])
         refined = self._refine(shared, simulator, new, reward.held_out)

@@ -41,7 +41,7 @@ class StageStore:
         self.deadline = deadline
         self.on_stage = on_stage
         self.seconds: dict[str, float] = {}
-        """Wall time of each stage that was asked for since `forget_time`, whenever it ran."""
+        """Wall time of each stage that was asked for, whenever it ran."""
 
     def stage(
         self, name: str, function: Callable[[Any, Any, Path, OnMetrics], Outputs], config: Any, inputs: Any
@@ -57,9 +57,6 @@ class StageStore:
         outputs = self.run.stage(folder, function, config, inputs)
         self.seconds[folder] = float(read_json(record)["seconds"])
         return outputs
-
-    def forget_time(self) -> None:
-        self.seconds = {}
 
 
 def plain(value: Any, root: Path) -> Any:

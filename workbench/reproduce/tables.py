@@ -206,9 +206,10 @@ def _area(found: Mapping[str, object]) -> str:
 
 
 def _against(found: Sequence[float | None] | None) -> str:
-    if not found or found[0] is None:
+    difference, low, high = found or (None, None, None)
+    if difference is None or low is None or high is None:
         return "-"
-    return "{:+.2f} [{:+.2f}, {:+.2f}]".format(*found)
+    return f"{difference:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 def corrections_table(rows: Sequence[Row]) -> str:

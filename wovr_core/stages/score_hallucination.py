@@ -64,8 +64,8 @@ class HallucinationOutputs:
     """score -> area under the ROC curve of false among imagined successes."""
     wrong_outcome: dict[str, dict[str, Any]]
     """The same, of wrongly imagined outcomes among all rollouts."""
-    against_rivals: dict[str, list[float]]
-    """rival -> [difference, low, high] of the areas, over imagined successes"""
+    against_rivals: dict[str, list[float | None]]
+    """rival -> [difference, low, high] of the areas, over imagined successes; null where these are too few."""
 
 
 def run(
