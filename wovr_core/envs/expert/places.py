@@ -16,6 +16,8 @@ EDGE = 0.02
 DEEP = 0.03
 """What goes on an object as high as this (m), such as a bowl, is let go above it: within, the opening fingers
 would press against its walls."""
+WALL = 0.02
+"""Parts of a container that rise so far (m) above its region's centre are walls."""
 ROOM = 0.008
 """Between an object that is put down and its neighbours, m."""
 
@@ -35,41 +37,62 @@ def place_of(env: Any, solids: Solids, clause: Clause) -> Place:
         return Place(at, _support(solids, name, at, float(poses[target][2])), rim)
     site = env.model.site(target)
     centre = np.asarray(env.site_position(target), dtype=np.float64)
-    turn = np.asarray(env.data.site_xmat[site.id]).reshape(3, 3)
-    half = np.abs(turn @ site.size)[:2]
-    at = free_spot(centre[:2], half, solids, name, target)
+    sides = np.asarray(env.data.site_xmat[site.id]).reshape(3, 3) * site.size  # columns: half sides
+    at = free_spot(centre, sides[:2, np.argsort(-np.linalg.norm(sides[:2], axis=0))[:2]], solids, name, target)
     if predicate == "on":
         return Place(at, _support(solids, name, at, float(centre[2])))
     walls = solids.blocks[solids.body == int(site.bodyid[0])]
-    return Place(at, _support(solids, name, at, float(centre[2])), rim=float(walls.high.max()))
+    support = max(_support(solids, name, at, float(centre[2])), _pile(solids, name, at, target))
+    return Place(at, support, rim=float(walls.high.max()))
 
 
-def free_spot(centre: StateArray, half: StateArray, solids: Solids, name: str, target: str) -> StateArray:
+def free_spot(centre: StateArray, sides: StateArray, solids: Solids, name: str, target: str) -> StateArray:
     """(2,) the spot of a region, nearest to its centre, where the object stands clear of other things in it;
-    the one with most room where there is none.
+    where there is none, rather on others than on a container's walls.
 
     Args:
-        centre: (2,) of the region.
-        half: (2,) its half extents.
+        centre: (3,) of the region.
+        sides: (2, 2) its level half sides, as columns.
         solids: what is where.
         name: of the object to be put there.
-        target: of the region; what it is part of is not in the way.
+        target: of the region.
     """
-    own = solids.of(name).reshape(-1, 3)[:, :2]
-    edge = own - solids.centres[name][:2]
-    others = solids.but(name, *(owner for owner in solids.centres if target.startswith(owner)))
-    others = others[(np.abs(others.centre - centre) < half + others.half.max(axis=1, keepdims=True)).all(axis=1)]
+    size = np.linalg.norm(sides, axis=0)
+    foot, blocks = _foot(solids, name), solids.blocks
+    near = np.linalg.norm(blocks.centre - centre[:2], axis=1) < size.sum() + np.linalg.norm(blocks.half, axis=1)
+    owners = np.isin(solids.owner, _owners(solids, target))
+    others = blocks[near & ~owners & (solids.owner != name)]
+    walls = blocks[near & owners & (blocks.high > centre[2] + WALL)]
     if len(others) == 0:
-        return centre
+        return centre[:2]
     grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 9)] * 2), axis=-1).reshape(-1, 2)
-    spots = centre + grid * np.maximum(half - EDGE, 0)
-    room = others.distance(spots[:, None] + edge).min(axis=(1, 2))
-    cost = np.linalg.norm(spots - centre, axis=1) + 20 * np.maximum(ROOM - room, 0)
+    spots = centre[:2] + grid @ (sides * np.maximum(1 - EDGE / np.maximum(size, EDGE), 0)).T
+    cost = np.linalg.norm(spots - centre[:2], axis=1)
+    for things, weight in ((others, 20), (walls, 60)):
+        room = things.distance(spots[:, None] + foot).min(axis=(1, 2), initial=ROOM)
+        cost += weight * (ROOM - room)
     return np.asarray(spots[int(cost.argmin())])
 
 
 def _support(solids: Solids, name: str, at: StateArray, otherwise: float) -> float:
     """Height of what is under (2,) `at`."""
-    others = solids.but(name)
-    under = others.distance(at) < 0.01
-    return float(others.high[under].max()) if under.any() else otherwise
+    tops = [solids.top_at(at + by, but=name) for by in 0.01 * np.array([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]])]
+    return max(tops) if np.isfinite(max(tops)) else otherwise
+
+
+def _pile(solids: Solids, name: str, at: StateArray, target: str) -> float:
+    """Height of what lies in a container where the object, put at (2,) `at`, would come to stand on it."""
+    inside = solids.but(name, *_owners(solids, target))
+    hit = (inside.distance(at + _foot(solids, name)) < 0).any(axis=0)
+    return float(inside.high[hit].max(initial=-np.inf))
+
+
+def _foot(solids: Solids, name: str) -> StateArray:
+    """(P, 2) points of an object as seen from above, relative to its centre; some within its outline."""
+    edge = solids.of(name).reshape(-1, 3)[:, :2] - solids.centres[name][:2]
+    return np.concatenate([edge * share for share in (0.3, 0.65, 1.0)])
+
+
+def _owners(solids: Solids, target: str) -> list[str]:
+    """The thing that a region such as "basket_1_contain_region" is part of."""
+    return [owner for owner in solids.centres if target.startswith(owner)]

@@ -80,6 +80,8 @@ class GripConfig:
     """Level unit vector from the object's middle to where it had better be taken; none by default."""
     side_cost: float = 3.0
     """Sideways distance worth going to avoid being 1 m on the wrong side."""
+    far_cost: float = 0.0
+    """... or on the far side, where between the two is best."""
     hit_cost: float = 20.0
     """Sideways distance worth going to avoid being 1 m short of clearance."""
 
@@ -102,8 +104,9 @@ def best_grip(name: str, solids: Solids, hand: Hand, config: GripConfig) -> Grip
     others = solids.but(name).near(solids.centres[name][:2], 0.2)
     room = hand_room(points, hand.yaw + turns, others + own)
     cost = np.linalg.norm((points - hand.position)[:, :2], axis=1) + config.turn_cost * np.abs(turns)
-    cost += config.hit_cost * np.maximum(config.clearance - room, 0) + 10 * np.maximum(widths - config.widest, 0)
-    cost -= config.side_cost * np.minimum((points[:, :2] - solids.centres[name][:2]) @ np.array(config.side), 0)
+    cost += config.hit_cost * np.maximum(config.clearance - room, 0) + np.where(widths > config.widest, 100, 0)
+    sided = (points[:, :2] - solids.centres[name][:2]) @ np.array(config.side)
+    cost += config.far_cost * np.maximum(sided, 0) - config.side_cost * np.minimum(sided, 0)
     best = int(cost.argmin())
     return Grip(points[best], float(turns[best]), float(widths[best]))
 

@@ -184,9 +184,10 @@ def _travel(hand: Hand, xy: StateArray, height: float, needed: float, gripper: f
 
 
 def _release_height(sight: Sight, config: SkillConfig) -> float:
-    """Of the hand, where it drops the object into a container; what is short may be let go lower."""
+    """Of the hand, where it drops the object into a container: above the rim, and above what lies in it."""
     assert sight.place.rim is not None
-    return sight.place.rim + config.above_rim
+    hang = float(sight.hand.position[2] - sight.low[2])
+    return max(sight.place.rim + config.above_rim, sight.place.support + hang)
 
 
 def _finger_spots(yaw: float) -> StateArray:

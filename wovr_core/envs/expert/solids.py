@@ -70,6 +70,8 @@ class Solids:
 
     corners: StateArray
     """(N, 8, 3) of every box."""
+    sides: StateArray
+    """(N, 3, 3) its half sides, as columns."""
     blocks: Blocks
     """The N boxes, seen from above."""
     owner: npt.NDArray[np.str_]
@@ -90,6 +92,19 @@ class Solids:
         if name not in self.centres:
             raise UnknownNameError("object", name, self.centres)
         return self.corners[self.owner == name]
+
+    def top_at(self, point: StateArray, but: str) -> float:
+        """Height of the highest surface on the upright line through (2,) `point`, one object left out; -inf if
+        there is none."""
+        others = self.owner != but
+        middle, sides = self.corners[others].mean(axis=1), self.sides[others]
+        size = np.maximum(np.linalg.norm(sides, axis=1), 1e-9)  # (n, 3)
+        frame = sides / size[:, None]
+        start = np.einsum("nij,ni->nj", frame, np.array([*point, 0.0]) - middle)
+        climb = np.where(np.abs(frame[:, 2]) < 1e-9, 1e-9, frame[:, 2])
+        ends = (np.stack([-size, size]) - start) / climb  # heights at which the line crosses each pair of faces
+        enters, leaves = ends.min(axis=0).max(axis=1), ends.max(axis=0).min(axis=1)
+        return float(leaves[leaves >= enters].max(initial=-np.inf))
 
     def but(self, *names: str) -> Blocks:
         """What stands in the way: the boxes of all other things."""
@@ -122,9 +137,11 @@ class _Index:
     def now(self, data: Any) -> Solids:
         turn = data.geom_xmat[self._geoms].reshape(-1, 3, 3)
         corners = np.einsum("nij,nkj->nki", turn, self._local) + data.geom_xpos[self._geoms][:, None]
+        sides = turn * self._half[:, None]
         return Solids(
             corners,
-            _from_above(corners, turn * self._half[:, None]),
+            sides,
+            _from_above(corners, sides),
             self._owner,
             self._body,
             {name: np.array(data.subtree_com[root]) for name, root in self._roots.items()},
