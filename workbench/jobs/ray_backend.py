@@ -34,7 +34,7 @@ from workbench.jobs.ray_worker import JOBS
 from workbench.jobs.records import JobFolder, State, open_jobs
 from workbench.jobs.spec import JobSpec
 from wovr_core.errors import WovrError
-from wovr_core.files import read_json, wovr_home, write_json
+from wovr_core.files import fingerprint, read_json, wovr_home, write_json
 
 PASSED = ("MUJOCO_GL", "PYOPENGL_PLATFORM", "OMP_NUM_THREADS", "LP_NUM_THREADS", "WANDB_MODE", "WANDB_PROJECT")
 """Variables that go along with a job. Nothing secret: whoever has the cluster's token can read them."""
@@ -195,7 +195,9 @@ class RayBackend(LocalBackend):
             return False
         job = folder.job()
         spec = JobSpec.from_json(job["spec"])
-        told = HandedOver(f"wovr-{folder.id}-{spec.hash()}-{state.attempt}", state.attempt)
+        # Of this very job: another home on the same cluster may have one of the same key and spec.
+        name = fingerprint([str(self.home), job["submitted_at"], job["key"], spec.canonical()])
+        told = HandedOver(f"wovr-{folder.id}-{name}-{state.attempt}", state.attempt)
         write_json(self._path(folder), asdict(told))
         self.client.submit(self._submission(told.id, folder.id, spec))
         write_json(self._path(folder), asdict(replace(told, accepted=True)))

@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 from workbench.jobs.child import Child, Waker, sweep
 from workbench.jobs.processes import adopt_orphans
@@ -28,8 +29,25 @@ _TURN = 30.0
 
 
 class _AttentiveWaker(Waker):
+    """Wakes often, and not any more once Ray is gone: its processes are our parent and grandparent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._began_under = _ancestors()
+
     def wait(self, seconds: float, child: Child | None = None) -> None:
         super().wait(min(seconds, STOP_SEEN_WITHIN), child)
+        if _ancestors() != self._began_under:
+            raise SystemExit("Ray is gone, and with it the right to go on: another attempt may begin elsewhere")
+
+
+def _ancestors() -> tuple[int, int]:
+    """Pids of the parent and of its parent: of a shell and Ray's own supervisor, or of the latter and the raylet."""
+    parent = os.getppid()
+    try:
+        return parent, int(Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return parent, 0
 
 
 class RaySupervisor(Supervisor):
@@ -51,7 +69,7 @@ class RaySupervisor(Supervisor):
 
 
 def guard(job: str) -> None:
-    """Fork a process that ends the job's processes when this one is killed: Ray kills its process group, and what
+    """Fork a process that ends the job's processes when this one is gone: Ray kills its process group only, and what
     began a session of its own would stay. It shares the supervisor's lock, so the next attempt waits for it."""
     alive, held = os.pipe()
     if os.fork():

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+import psutil
 import pytest
 import requests
 import torch
@@ -37,14 +38,13 @@ from wovr_core.data.keyframe_files import write_keyframes
 from wovr_core.data.segments import keyframe
 from wovr_core.envs.pool import EnvPool, JobError
 from wovr_core.errors import WovrError
-from wovr_core.execution import PolicyJob, run_policy
 from wovr_core.model_files import POLICY, REWARD, WORLD_MODEL, save_model
 from wovr_core.policy.tiny_vla import build as build_policy
 from wovr_core.reward.calibration import Calibration
 from wovr_core.reward.classifier import build as build_reward
 from wovr_core.stages import evaluate, imagine
 from wovr_core.stages.evaluate import EvaluateInputs
-from wovr_core.stages.imagine import ImagineInputs, Simulator
+from wovr_core.stages.imagine import ImagineInputs, ImagineJob, Simulator, imagine_batch
 from wovr_core.world_model.model import build as build_world_model
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -222,6 +222,16 @@ def test_a_cluster_asks_everybody_for_the_token(cluster, client):
         RayClient(cluster.address, "wrong", timeout=30.0).job("x")
 
 
+@pytest.mark.fault
+def test_two_homes_on_one_cluster_do_not_take_each_others_jobs(ray_backend, client, probe, tmp_path):
+    first = ray_backend.submit(probe("exit", count=7), "key")
+    assert contract.wait(ray_backend, first, 60).exit_code == 7
+    other = RayBackend(tmp_path / "other", client)
+    second = other.submit(probe("exit", count=7), "key")
+    assert (second, other.status(second).state.ended) == (first, False)
+    assert contract.wait(other, second, 60).exit_code == 7
+
+
 # -- a head that dies
 
 
@@ -273,6 +283,17 @@ def test_a_head_that_dies(home, probe, awake):
     finally:
         stop_cluster(cluster)
         assert family(cluster.id, []) == []
+
+
+def test_other_machines_cannot_reach_it(cluster):
+    listening = [
+        connection.laddr.ip
+        for key in family(cluster.id, [])
+        for connection in psutil.Process(key.pid).net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert len(listening) > 3
+    assert {ip.removeprefix("::ffff:") for ip in listening} <= {"127.0.0.1", "::1"}
 
 
 # -- fan-out
@@ -336,8 +357,8 @@ def test_evaluation_on_ray_equals_that_of_this_machine(pool, simulator, tmp_path
 
 
 def test_a_failing_job_is_named_and_the_rest_is_dropped(pool, simulator):
-    job = PolicyJob(recipes.smoke().env, 99, "evaluation", 0, simulator.policy, 0.0, 1, 8)
-    with pytest.raises(JobError, match=r"job 0 \(PolicyJob.*99"):
-        list(pool.map(run_policy, [job, job]))
+    job = ImagineJob(replace(simulator, policy=Path("/nowhere")), (), recipes.smoke().imagine, seed=1, threads=1)
+    with pytest.raises(JobError, match=r"job 0 \(ImagineJob.*there is no checkpoint at /nowhere"):
+        list(pool.map(imagine_batch, [job, job]))
     with pytest.raises(TypeError, match="must stand at module level"):
         list(pool.map(lambda envs, job: job, [1]))
