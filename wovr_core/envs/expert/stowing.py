@@ -42,7 +42,8 @@ class PutInDrawer(PickPlace):
         along = (inner + outer) / 2 if outer < inner else outer
         xy = centre[:2] + (along - float(centre[:2] @ out)) * out - (middle - sight.origin[:2])
         sight = replace(sight, place=replace(sight.place, xy=xy))
-        grips = replace(self.grips, side=(float(out[0]), float(out[1])))
+        far_cost = self.grips.side_cost / 2 if outer > inner else 0.0  # held there, it would sit on the drawer's front
+        grips = replace(self.grips, side=(float(out[0]), float(out[1])), far_cost=far_cost)
         sight = replace(sight, grip=best_grip(name, solids, sight.hand, grips))
         if sight.held:  # what hangs over the drawer is not on the way, and need not be passed over
             sight = replace(sight, obstacles=solids.blocks[(solids.owner != name) & ~above])
