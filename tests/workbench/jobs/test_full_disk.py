@@ -57,7 +57,7 @@ def leave_free(disk: Path, pages: int) -> Path:
 def test_the_previous_checkpoint_survives_a_disk_full_at_any_write(small_disk, tmp_path):
     reference = train(tmp_path / "reference", steps=6)
     failed_at, steps = set(), set()
-    for pages in range(0, 60):
+    for pages in range(60):
         folder = small_disk / f"run{pages}"
 
         def fill(step: int, pages: int = pages) -> None:
