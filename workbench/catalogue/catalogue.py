@@ -163,6 +163,8 @@ class Catalogue:
     def _refresh(self) -> None:
         if self._look is None:
             if time.monotonic() - self._looked < self.config.seconds:
+                if self._indexer:
+                    self._indexer.follow_logs()
                 return
             self._found, self._missing = find_runs(self.config)
             if not self._found:

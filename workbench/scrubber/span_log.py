@@ -131,9 +131,15 @@ class SpanLog:
         new = not self.path.exists()
         with self.path.open("a+b", buffering=0) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                yield file
+            finally:
+                fcntl.flock(file, fcntl.LOCK_UN)
+            # Without the lock: writers at the same time share one wait for the disk. Each waits for its own line
+            # before it is acknowledged, also for one that stood there already and is sent again.
+            os.fsync(file.fileno())
             if new:
                 _sync_folder(self.path.parent)
-            yield file
 
     def _refresh(self) -> None:
         try:
@@ -181,7 +187,6 @@ class SpanLog:
             written = 0
             while written < len(data):
                 written += file.write(data[written:])
-            os.fsync(file.fileno())
         except OSError:
             # A full disk: what was begun here, and nobody was told of, is taken back.
             with contextlib.suppress(OSError):

@@ -8,6 +8,7 @@ kill between log and commit, a notebook that wrote into the log alone) is taken 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,15 @@ from sqlalchemy.orm import Session
 from workbench.scrubber.history import Event
 from workbench.scrubber.span_log import LOG_NAME, SpanLog
 from workbench.scrubber.spans import Span
-from workbench.store.database import StoreError
+from workbench.store.database import StoreBusyError, StoreError
 from workbench.store.store import Store
 from workbench.store.tables import Annotation, AnnotationEvent, Record
 
 log = logging.getLogger("wovr.store")
+
+
+_PAUSE = 0.5
+"""Seconds between two commits of one process's annotations: each costs the disk several waits."""
 
 
 class RunAnnotations:
@@ -32,6 +37,8 @@ class RunAnnotations:
         """Raises CorruptFileError when the run's log cannot be read."""
         self.log = SpanLog(run / LOG_NAME)
         self._store, self._run_id = store, run_id
+        self._followed = float("-inf")
+        self._size = -1
 
     def spans(self, rollout: str) -> list[Span]:
         """See SpanStore; `rollout` is the record's annotation key."""
@@ -42,21 +49,41 @@ class RunAnnotations:
         return self.log.version(rollout, span_id)
 
     def append(self, message: Mapping[str, Any], *, rollout: str, author: str, frames: int | None) -> Event:
-        """See SpanStore. Raises SpanError or VersionConflictError; then nothing is kept."""
+        """See SpanStore. Raises SpanError or VersionConflictError; then nothing is kept.
+
+        Nobody waits for the store's rows: they follow at once when the store is free and was not written a moment
+        ago, else at the next look.
+        """
         event = self.log.append(message, rollout=rollout, author=author, frames=frames)
-        try:
-            self.follow()
-        except StoreError as error:
-            log.warning("an annotation is in %s, but not yet in the store: %s", self.log.path, error)
+        if time.monotonic() - self._followed > _PAUSE:
+            try:
+                self.follow(wait=False)
+            except StoreBusyError:
+                pass
+            except StoreError as error:
+                log.warning("an annotation is in %s, but not yet in the store: %s", self.log.path, error)
         return event
 
-    def follow(self) -> int:
-        """Bring the store's rows up to the log; returns how many events were new. Raises StoreError."""
+    def grown(self) -> bool:
+        """Whether the log has another size than when its rows were last known to be in step."""
+        return _size(self.log.path) != self._size
+
+    def follow(self, wait: bool = True) -> int:
+        """Bring the store's rows up to the log; returns how many events were new.
+
+        Raises StoreError; with `wait` false StoreBusyError when somebody else is writing.
+        """
+        size = _size(self.log.path)
+        added = self._follow(wait)
+        self._followed, self._size = time.monotonic(), size
+        return added
+
+    def _follow(self, wait: bool) -> int:
         events = self.log.events()
         with self._store.read() as session:
             if _indexed(session, self._run_id, events) == len(events):
                 return 0
-        with self._store.write() as session:
+        with self._store.write(wait) as session:
             # Rows come after their lines, and only under this lock: the log is now at least as long as the rows.
             events = self.log.events()
             have = _indexed(session, self._run_id, events)
@@ -86,6 +113,13 @@ class RunAnnotations:
                 rows.append(_span_row(self._run_id, key, span, str(session.scalar(first))))
         if rows:
             session.execute(insert(Annotation), rows)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _of_span(table: type[Annotation] | type[AnnotationEvent], run_id: int, key: str, span: str) -> ColumnElement[bool]:

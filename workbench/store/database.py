@@ -34,6 +34,10 @@ class StoreError(WovrError):
     """The store cannot be opened, read or written. What it indexes, the runs' files, is untouched."""
 
 
+class StoreBusyError(StoreError):
+    """Another writer is at work, and one did not want to wait."""
+
+
 class StoreDamagedError(StoreError):
     """The database file is no database any more, or a torn one."""
 
@@ -70,27 +74,30 @@ class Database:
             yield session
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[Session]:
-        """A session of the only writer; committed, and on the disk, when the block ends well. Raises StoreError."""
-        with self._explained(), self._turn(), self.writing() as connection, Session(connection) as session:
-            yield session
-            session.flush()
+    def write(self, wait: bool = True) -> Iterator[Session]:
+        """A session of the only writer; committed, and on the disk, when the block ends well.
 
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """The transaction of `write`, without its place in the queue."""
-        with self.engine.connect() as plain:
+        Raises StoreError; with `wait` false StoreBusyError, at once, when somebody else is writing.
+        """
+        with self._explained(), self._turn(wait), self.engine.connect() as plain:
             connection = plain.execution_options(**{_WRITES: True})
-            with connection.begin():
+            with connection.begin(), Session(connection) as session:
                 if self.path is None:
-                    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
-                yield connection
+                    self._advisory_lock(connection, wait)
+                yield session
+                session.flush()
+
+    @staticmethod
+    def _advisory_lock(connection: Connection, wait: bool) -> None:
+        function = "pg_advisory_xact_lock" if wait else "pg_try_advisory_xact_lock"
+        if connection.execute(text(f"SELECT {function}(:key)"), {"key": _ADVISORY_LOCK}).scalar() is False:
+            raise StoreBusyError("somebody else is writing into the store")
 
     def close(self) -> None:
         self.engine.dispose()
 
     @contextlib.contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _turn(self, wait: bool) -> Iterator[None]:
         if self.path is None:
             yield
             return
@@ -100,7 +107,10 @@ class Database:
         except OSError as error:
             raise StoreError(f"the store {self.path} cannot be written: {error.strerror}") from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise StoreBusyError("somebody else is writing into the store") from error
             yield
         finally:
             os.close(descriptor)

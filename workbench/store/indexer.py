@@ -94,6 +94,13 @@ class Indexer:
                 self._annotations[path] = RunAnnotations(self.store, run_id, path)
             return self._annotations[path]
 
+    def follow_logs(self) -> None:
+        """Take in what was annotated since the last look, in the runs whose annotations this process has in use."""
+        with self._guard:
+            for path, annotations in self._annotations.items():
+                if annotations.grown():
+                    self._follow_log(path)
+
     def _update_run(self, run_id: int, key: str, path: Path, options: UpdateOptions, report: UpdateReport) -> None:
         problem = None
         try:

@@ -59,9 +59,9 @@ class Store:
             yield session
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[Session]:
+    def write(self, wait: bool = True) -> Iterator[Session]:
         """See Database.write."""
-        with self.database.write() as session:
+        with self.database.write(wait) as session:
             yield session
 
     def check(self) -> list[str]:
