@@ -24,8 +24,10 @@ MANNERS: dict[str, Manner] = {
 }
 """Objects taken by the rim, one finger inside; all others are taken across, between the fingers."""
 
-FINGER_SPOTS = np.array([[along, across] for along in (0.036, 0.055) for across in (-0.011, 0.011)], dtype=np.float64)
-"""(4, 2) corners (m) of an open finger seen from above: along and across the line between the fingers."""
+FINGER_SPOTS = np.array(
+    [[along, across] for along in (0.010, 0.025, 0.040, 0.055) for across in (-0.011, 0.011)], dtype=np.float64
+)
+"""(8, 2) points (m) that a finger seen from above passes as it closes: along and across the fingers' line."""
 PALM_SPOTS = np.array(
     [[along, across] for along in (-0.1, -0.05, 0, 0.05, 0.1) for across in (-0.032, 0, 0.032)], dtype=np.float64
 )
