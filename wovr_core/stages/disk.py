@@ -12,18 +12,20 @@ from wovr_core.errors import WovrError
 
 logger = logging.getLogger("wovr.disk")
 
-_STATE_BYTES = 416 * 8 * 0.4
+_STATE_BYTES = 8 * 416
 _OTHER_BYTES = 400
 # Measured on LIBERO's scenes from 64 to 256 px, and rounded up: stored bytes per raw byte.
 _FRAMES = {"auto": 0.2, "delta": 0.2, "webp": 0.5, "raw": 1.0}
-_STREAM_BYTES = {"wrist": 3 * 0.4, "depth": 4 * 0.15, "segmentation": 0.05}
+_STREAM_BYTES = {"wrist": 3 * 0.4, "depth": 4 * 0.17, "segmentation": 0.07}
+_RAW_STREAM_BYTES = {"wrist": 3, "depth": 4, "segmentation": 1}
 
 
 def episode_bytes(env: LiberoConfig, steps: int, codec: Codec) -> int:
     """About what an episode of so many steps takes on disk."""
-    pixels = env.size**2
-    pictures = 3 * _FRAMES[codec] + sum(_STREAM_BYTES[name] * (5 if codec == "raw" else 1) for name in env.streams)
-    return int((steps + 1) * (pixels * pictures + _STATE_BYTES + _OTHER_BYTES))
+    pixels, raw = env.size**2, codec == "raw"
+    streams = _RAW_STREAM_BYTES if raw else _STREAM_BYTES
+    pictures = 3 * _FRAMES[codec] + sum(streams[name] for name in env.streams)
+    return int((steps + 1) * (pixels * pictures + _STATE_BYTES * (1 if raw else 0.4) + _OTHER_BYTES))
 
 
 class DiskBudget:
