@@ -45,8 +45,8 @@ class DrawerConfig:
     """Where the hand waits in front of the handle until it points right, and goes back to."""
     upright: float = 0.10
     """A hand that leans less than this is free for other things."""
-    shut_at: float = 0.003
-    """Joint position at which a drawer counts as shut: LIBERO asks more than 0, the end stop is at 0.01."""
+    shut_at: float = 0.0008
+    """Joint position at which a drawer counts as shut: LIBERO asks more than 0, and it meets the cabinet at 0.0017."""
     push_lean: float = 0.5
     """How far the hand, turned flat to the drawer, leans to push a handle under another handle."""
     before: float = 0.035
@@ -103,7 +103,7 @@ class PullDrawer:
         posture = leaning(-handle.out, config.pull_lean)
         error = handle.centre + config.depth * posture[:, 2] - wrist.position
         if handle.value < self._goal:
-            return leave(wrist, error, posture, config)
+            return leave(wrist, error, -posture[:, 2], config)
         if is_around(wrist, error, posture):
             if wrist.width < handle.thick + 0.006:
                 slip = error - (error @ handle.out) * handle.out
@@ -134,7 +134,7 @@ class ShutDrawer:
         turn = turn_between(wrist.turn, posture)
         error = handle.centre + (handle.front + FINGER_BEYOND) * handle.out - wrist.position
         if handle.value > config.shut_at:
-            return leave(wrist, error, posture, config)
+            return leave(wrist, error, handle.out, config)
         gap = -float(error @ handle.out)  # how far in front of the bar the fingertips are
         off = error + gap * handle.out
         in_line = abs(off[2]) < 0.012 and np.linalg.norm(off[:2]) < 0.025 and np.linalg.norm(turn) < 0.3
@@ -145,10 +145,10 @@ class ShutDrawer:
         return move_and_turn(error + config.before * handle.out + rise * UP, turn, CLOSE)
 
 
-def leave(wrist: Wrist, error: StateArray, posture: StateArray, config: DrawerConfig) -> FloatArray:
-    """Open hand back out of the handle's reach, then upright; what is held by then is kept."""
-    forward = posture[:, 2]
-    ahead = float(error @ forward)
-    if np.linalg.norm(error - ahead * forward) < 0.06 and ahead < 0.06:
-        return move_and_turn(-0.02 * forward if wrist.width > 0.03 else np.zeros(3), np.zeros(3), OPEN)
-    return move_and_turn(0.01 * UP, turn_between(wrist.turn, upright(posture[:, 1])), OPEN)
+def leave(wrist: Wrist, error: StateArray, back: StateArray, config: DrawerConfig) -> FloatArray:
+    """Open hand out of the handle's reach along (3,) `back`, a unit vector, then upright."""
+    away = -float(error @ back)
+    if np.linalg.norm(error + away * back) < 0.06 and away < 0.06:
+        return move_and_turn(0.02 * back if wrist.width > 0.03 else np.zeros(3), np.zeros(3), OPEN)
+    level = np.array([*wrist.turn[:2, 1], 0.0])
+    return move_and_turn(0.01 * UP, turn_between(wrist.turn, upright(level / np.linalg.norm(level))), OPEN)
