@@ -82,9 +82,7 @@ class LiberoEnv:
         self.model: mujoco.MjModel = self._domain.sim.model._model
         self.data: mujoco.MjData = self._domain.sim.data._data
         libero_render.apply_view(self.model, config.camera, libero_render.find_view(config.view))
-        renderer = LayeredRenderer if config.profile == "fast" else gl.OffscreenRenderer
-        self._renderer = renderer(self.model, config.camera, config.size)
-        self._renderer.option.geomgroup[0] = 0  # collision shapes
+        self._renderer = self.make_renderer(config.size)
         # robosuite hides the gripper's markers in its reset only; a restored env may never see one.
         self._domain.visualize(dict.fromkeys(self._domain._visualizations, False))
         self._layout = libero_state.StateLayout.of(str(self._task), self._domain)
@@ -195,6 +193,13 @@ class LiberoEnv:
     def frame(self) -> Frames:
         """(H, W, 3) u8 RGB of the present state, in PICTURE_CONVENTION."""
         return np.ascontiguousarray(self._renderer.render(self.data)[::-1, ::-1])
+
+    def make_renderer(self, size: int) -> gl.OffscreenRenderer:
+        """Another renderer of the same scene, camera, view and profile; its pictures are upside down. Close it."""
+        kind = LayeredRenderer if self.config.profile == "fast" else gl.OffscreenRenderer
+        renderer = kind(self.model, self.config.camera, size)
+        renderer.option.geomgroup[0] = 0  # collision shapes
+        return renderer
 
     def streams(self) -> dict[str, npt.NDArray[Any]]:
         """The configured streams of the present state, in PICTURE_CONVENTION: "wrist" (H, W, 3) u8 RGB,
