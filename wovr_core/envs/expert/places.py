@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from wovr_core.envs.expert.hand import see_hand
+from wovr_core.envs.expert.shapes import nearest_turn
 from wovr_core.envs.expert.skills import Place
 from wovr_core.envs.expert.solids import Solids
 from wovr_core.envs.expert.subgoals import Clause
@@ -18,6 +20,8 @@ DEEP = 0.03
 would press against its walls."""
 WALL = 0.02
 """Parts of a container that rise so far (m) above its region's centre are walls."""
+LONG = 1.5
+"""Times as long as it is wide: what is so has to be turned to fit a region that is so."""
 ROOM = 0.008
 """Between an object that is put down and its neighbours, m."""
 
@@ -38,12 +42,15 @@ def place_of(env: Any, solids: Solids, clause: Clause) -> Place:
     site = env.model.site(target)
     centre = np.asarray(env.site_position(target), dtype=np.float64)
     sides = np.asarray(env.data.site_xmat[site.id]).reshape(3, 3) * site.size  # columns: half sides
-    at = free_spot(centre, sides[:2, np.argsort(-np.linalg.norm(sides[:2], axis=0))[:2]], solids, name, target)
+    level = sides[:2, np.argsort(-np.linalg.norm(sides[:2], axis=0))[:2]]
+    at = free_spot(centre, level, solids, name, target)
     if predicate == "on":
         return Place(at, _support(solids, name, at, float(centre[2])))
     walls = solids.blocks[solids.body == int(site.bodyid[0])]
     support = max(_support(solids, name, at, float(centre[2])), _pile(solids, name, at, target))
-    return Place(at, support, rim=float(walls.high.max()))
+    turn = _turn_to_fit(solids, name, level, see_hand(env).yaw)
+    aside = np.asarray(poses[name][:2], dtype=np.float64) - solids.centres[name][:2]
+    return Place(at + aside, support, float(walls.high.max()), turn or 0.0, snug=turn is not None)
 
 
 def free_spot(centre: StateArray, sides: StateArray, solids: Solids, name: str, target: str) -> StateArray:
@@ -96,3 +103,15 @@ def _foot(solids: Solids, name: str) -> StateArray:
 def _owners(solids: Solids, target: str) -> list[str]:
     """The thing that a region such as "basket_1_contain_region" is part of."""
     return [owner for owner in solids.centres if target.startswith(owner)]
+
+
+def _turn_to_fit(solids: Solids, name: str, sides: StateArray, hand_yaw: float) -> float | None:
+    """What an object has to turn (rad) to lie along a region of (2, 2) level half `sides`; None where not
+    both are long."""
+    size = np.linalg.norm(sides, axis=0)
+    foot = solids.of(name).reshape(-1, 3)[:, :2]
+    spread, axes = np.linalg.eigh(np.cov(foot.T))  # ascending
+    if size[0] < LONG * size[1] or spread[1] < LONG**2 * spread[0]:
+        return None
+    by = float(np.arctan2(sides[1, 0], sides[0, 0]) - np.arctan2(axes[1, 1], axes[0, 1]))
+    return nearest_turn(hand_yaw + by, hand_yaw)

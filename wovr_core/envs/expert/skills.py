@@ -32,6 +32,8 @@ class SkillConfig:
     """Sideways error at which an object counts as over its target."""
     tilt: float = 0.12
     """Angle (rad) from the vertical beyond which the hand is righted on its way."""
+    askew: float = 0.15
+    """Angle (rad) from the turn in which a long object fits a narrow region, at most, when it is let go."""
     above_rim: float = 0.02
     """Height of the fingertips above a container's rim where they let go: open fingers just clear it."""
 
@@ -46,6 +48,10 @@ class Place:
     """Height of what it is to stand on."""
     rim: float | None = None
     """Height of the rim of the container that it is to be dropped into, or None to put it down."""
+    turn: float = 0.0
+    """What it has yet to turn about the vertical to fit, rad."""
+    snug: bool = False
+    """Whether it fits so narrowly that it has to be over its place to the millimetre, as a book in a rack."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,7 @@ def closed_upon(sight: Sight) -> bool:
 
 def is_over_place(sight: Sight, config: SkillConfig) -> bool:
     """Whether an object let go now would come to lie where it belongs."""
-    if float(np.linalg.norm(sight.place.xy - sight.origin[:2])) > config.over:
+    if float(np.linalg.norm(sight.place.xy - sight.origin[:2])) > config.over or abs(sight.place.turn) > config.askew:
         return False
     if sight.place.rim is not None:
         return float(sight.hand.position[2]) < _release_height(sight, config) + 0.015
@@ -152,7 +158,8 @@ def carry(sight: Sight, config: SkillConfig) -> FloatArray:
     hand = sight.hand
     hang = float(hand.position[2] - sight.low[2])
     to_go = sight.place.xy - sight.origin[:2]
-    far = max(float(np.linalg.norm(to_go)) - 0.6 * config.over, 0.0)
+    far = max(float(np.linalg.norm(to_go)) - (0.2 if sight.place.snug else 0.6) * config.over, 0.0)
+    far += 0.1 * max(abs(sight.place.turn) - 0.5 * config.askew, 0.0)
     spots = np.array([[x, y] for x in (0, 0.5, 1) for y in (0, 0.5, 1)]) * (sight.high - sight.low)[:2] + sight.low[:2]
     dropped = sight.place.rim is not None
     whole, near = heights_to_clear(
@@ -161,7 +168,7 @@ def carry(sight: Sight, config: SkillConfig) -> FloatArray:
     margin = hang + config.clearance
     lowest = _release_height(sight, config) if dropped else sight.place.support + hang - 0.012
     height = max(min(lowest + config.funnel * far, lowest + config.lift), whole + margin)
-    return _travel(hand, hand.position[:2] + to_go, height, near + margin, CLOSE, np.zeros(3))
+    return _travel(hand, hand.position[:2] + to_go, height, near + margin, CLOSE, np.array([0, 0, sight.place.turn]))
 
 
 def release(sight: Sight) -> FloatArray:
