@@ -234,6 +234,6 @@ def find_client(home: Path) -> RayClient:
     if cluster is None:
         raise WovrError(
             "there is no Ray cluster: set RAY_API_SERVER_ADDRESS (http://HEAD:8265) and RAY_AUTH_TOKEN_PATH, "
-            "or start one on this machine with workbench.jobs.ray_cluster.start_cluster"
+            "or start one on this machine: python -m workbench.jobs.ray_cluster start"
         )
     return RayClient(cluster.address, cluster.token)

@@ -1,11 +1,15 @@
 """A Ray cluster of one machine: started with a token, reachable from this machine alone, stopped by its own id.
 
+    python -m workbench.jobs.ray_cluster start --cpus 2 --custom franka_0123=1
+    python -m workbench.jobs.ray_cluster stop
+
 Ray listens on more ports than the one asked for and runs whatever it is sent, so a token is never optional here
 (https://docs.ray.io/en/latest/ray-security/token-auth.html).
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -17,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -216,3 +220,33 @@ def _reap(pid: int) -> None:
     """A child of ours that has ended stays a zombie until it is waited for."""
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Start or stop the cluster of this WOVR_HOME; `wovr jobs --backend ray` then finds it."""
+    parser = argparse.ArgumentParser(prog="ray_cluster", description=main.__doc__)
+    parser.add_argument("action", choices=("start", "stop"))
+    parser.add_argument("--cpus", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--gpus", type=int, default=0)
+    parser.add_argument("--memory-mb", type=int)
+    parser.add_argument("--custom", action="append", default=[], metavar="NAME=AMOUNT", help="such as franka_0123=1")
+    given = parser.parse_args(argv)
+    try:
+        folder = cluster_folder()
+        if given.action == "start":
+            custom = {name: int(amount) for name, _, amount in (text.partition("=") for text in given.custom)}
+            cluster = start_cluster(folder, ClusterConfig(given.cpus, given.gpus, given.memory_mb, custom))
+            print(f"Ray takes jobs at {cluster.address}; its token is in {cluster.token_file}")
+        elif (running := find_cluster(folder)) is None:
+            print(f"no Ray cluster of {folder} is running")
+        else:
+            stop_cluster(running)
+            print("stopped")
+    except (WovrError, ValueError) as error:
+        print(f"ray_cluster: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
