@@ -71,6 +71,9 @@ class ArmControl:
         for i in range(self._steps):
             mujoco.mj_step1(model, data)
             if i == 0:
+                # What its own update would find, without another forward stage.
+                controller.ee_pos, controller.ee_ori_mat = np.array(hand), np.array(rotation.reshape(3, 3))
+                controller.new_update = False
                 controller.set_goal(action[:6])
                 goal_position, goal_rotation = np.array(controller.goal_pos), np.array(controller.goal_ori)
                 rest = np.array(controller.initial_joint)
