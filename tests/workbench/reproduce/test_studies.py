@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from apps.cli import main
-from workbench.reproduce import studies
+from workbench.reproduce import studies, world_models
 from workbench.reproduce.estimates import estimate
 from workbench.reproduce.job import Outcome, Trained
 from workbench.reproduce.results import read_rows
 from workbench.reproduce.stage_store import OutOfTime, StageStore, plain
 from workbench.reproduce.studies import StudyConfig, SuiteTasks, left, run_study, units
 from wovr_core import recipes
+from wovr_core.audit.hallucination import SCORES
 from wovr_core.envs.pool import EnvPool
 from wovr_core.errors import UnknownNameError, WovrError
 from wovr_core.run_folder import Run
@@ -195,8 +196,8 @@ def test_the_command_plans_and_refuses(config, capsys):
 
 
 @pytest.mark.slow
-def test_a_whole_study_on_libero(wovr_home, tmp_path, capsys):
-    """Stopped for want of time, resumed, finished, and then done."""
+def test_whole_studies_on_libero(wovr_home, tmp_path, capsys, monkeypatch):
+    """Stopped for want of time, resumed, finished, and then done; the other studies go on from what is there."""
     argv = [
         "reproduce", "main", "--recipe", "smoke", "--tasks", "libero_object=0", "--seeds", "0",
         "--results", str(tmp_path), "--run", "study", "--set", "rl.gate.every=1", "--set", "threads=1",
@@ -219,3 +220,17 @@ def test_a_whole_study_on_libero(wovr_home, tmp_path, capsys):
     assert main(argv) == 0
     assert time.monotonic() - began < 20
     assert (tmp_path / "main.json").read_text() == before
+
+    monkeypatch.setattr(world_models, "HORIZONS", (16, 40))
+    for study, *more in (["ablations", "--only", "without_mask"], ["hallucination"], ["world-model", "--only", "full"]):
+        assert main(["reproduce", study, *argv[2:], *more]) == 0
+    (ablation,) = read_rows(tmp_path / "ablations.json")
+    assert len(ablation["depths"]) == ablation["imagined_successes"] == len(ablation["false"])
+    assert {row["score"] for row in read_rows(tmp_path / "hallucination.json")} == set(SCORES)
+    quality = read_rows(tmp_path / "world-model.json")
+    assert [row["horizon"] for row in quality] == [16, 40]
+    assert all(row["episodes"] == 4 and row["gripper_error_cm"] > 0 for row in quality)
+    kinds = Counter(f.name.rsplit("-", 1)[0] for f in (wovr_home / "runs" / "study-libero_object").glob("*-*"))
+    assert (kinds["collect"], kinds["world_model"]) == (1, 2)
+    assert main(["reproduce", "report", "--results", str(tmp_path)]) == 0
+    assert "without post-success mask" in (tmp_path / "README.md").read_text()
