@@ -168,9 +168,9 @@ def _annotate(address: str, run: Path, who: int, count: int, start: Any, result:
 @pytest.mark.fault
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-def test_eight_annotators_at_once(address: str, tmp_path: Path) -> None:
+def test_eight_annotators_at_once(address: str, quick_disk: Path) -> None:
     """300 annotations each, into two runs: none locked out, none lost, nobody waits for 5 seconds."""
-    workers, count, runs = 8, 300, [tmp_path / "a", tmp_path / "b"]
+    workers, count, runs = 8, 300, [quick_disk / "a", quick_disk / "b"]
     with Store.open(DatabaseConfig(address)) as store:
         for run in runs:
             annotations(store, run)
@@ -211,9 +211,9 @@ def _endless(address: str, run_id: int, run: Path, first: int, pipe: int) -> Non
 @pytest.mark.fault
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-def test_kill_9_of_a_writer_at_200_points(tmp_path: Path) -> None:
+def test_kill_9_of_a_writer_at_200_points(quick_disk: Path) -> None:
     """Each acknowledgement comes over a pipe; whatever came is there afterwards, in the log and in the store."""
-    address, run = f"sqlite:///{tmp_path}/store.db", tmp_path / "a"
+    address, run = f"sqlite:///{quick_disk}/store.db", quick_disk / "a"
     run.mkdir()
     with Store.open(DatabaseConfig(address)) as store:
         run_id, _ = register(store, [run])[run]
