@@ -165,3 +165,10 @@ def test_the_share_of_faults_is_the_one_asked_for(env: LiberoEnv) -> None:
 def test_configurations_that_cannot_be_are_refused(bad: dict[str, float]) -> None:
     with pytest.raises(WovrError, match="is not a"):
         ExpertConfig(**bad)  # type: ignore[arg-type]
+
+
+def test_a_fault_of_picking_is_refused_where_nothing_is_picked_up() -> None:
+    env = LiberoEnv(LiberoConfig(suite="libero_goal", size=16), 7)  # turn on the stove
+    with pytest.raises(WovrError, match="no fault 'bad_grasp' in libero_goal/7"):
+        run_expert_episode(env, 0, ExpertConfig(fault="bad_grasp"))
+    env.close()
