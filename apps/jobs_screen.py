@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import select
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -19,6 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from apps.terminal import CURVE, clock, pressed_keys, sparkline
 from workbench.jobs.backend import CHUNK, JobBackend, JobId, JobState, JobStatus
 from workbench.jobs.processes import family, usage
 from workbench.jobs.progress import Progress, RunProgress
@@ -33,9 +31,6 @@ STYLES = {
     JobState.CANCELLED: ("magenta", "■"),
     JobState.LOST: ("red", "?"),
 }
-BARS = "▁▂▃▄▅▆▇█"
-CURVE = 16
-"""Characters of a curve."""
 SHOWN = 12
 """Jobs at most, those that have not ended first."""
 
@@ -116,7 +111,7 @@ def watch(backend: JobBackend, job: JobId | None, interval: float, once: bool, c
 def _watch_live(watcher: Watcher, job: JobId | None, interval: float, console: Console) -> None:
     with (
         contextlib.suppress(KeyboardInterrupt),
-        _keys() as keys,
+        pressed_keys() as keys,
         Live(console=console, screen=True, auto_refresh=False) as live,
     ):
         while True:
@@ -227,7 +222,7 @@ def _cells(view: View, is_chosen: bool) -> list[RenderableType]:
     bar: RenderableType = Text("")
     left = ""
     if s.state is JobState.RUNNING and p is not None:
-        stage, left = Text(_stage(p)), _clock(p.seconds_left)
+        stage, left = Text(_stage(p)), clock(p.seconds_left)
         if p.fraction is not None:
             bar = ProgressBar(total=1.0, completed=p.fraction, style="bright_black", complete_style=color)
         elif p.step:
@@ -238,7 +233,7 @@ def _cells(view: View, is_chosen: bool) -> list[RenderableType]:
         Text(s.id[:6], style=bold),
         Text(f"{s.spec.kind} {s.spec.run}", style=bold),
         Text(f"{sign} {s.state}", style=color),
-        Text(_clock(took)),
+        Text(clock(took)),
         stage,
         bar,
         Text(left),
@@ -262,49 +257,3 @@ def _figures(view: View) -> list[RenderableType]:
         Text("" if view.cores is None else f"{view.cores:.1f}"),
         Text("" if view.memory_mb is None else f"{view.memory_mb:,.0f}", style="" if running else "dim"),
     ]
-
-
-def sparkline(values: Sequence[float], width: int = CURVE) -> str:
-    """The values as bars, the lowest ▁ and the highest █; more than `width` are averaged in groups."""
-    if not values:
-        return ""
-    count = min(width, len(values))
-    edges = [round(i * len(values) / count) for i in range(count + 1)]
-    means = [sum(values[a:b]) / (b - a) for a, b in pairwise(edges)]
-    low, high = min(means), max(means)
-    span = (high - low) or 1.0
-    return "".join(BARS[min(len(BARS) - 1, int((value - low) / span * len(BARS)))] for value in means)
-
-
-def _clock(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    whole = int(max(0.0, seconds))
-    return (
-        f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
-        if whole >= 3600
-        else f"{whole // 60}:{whole % 60:02d}"
-    )
-
-
-@contextlib.contextmanager
-def _keys() -> Iterator[Callable[[float], str]]:
-    """A function of seconds that waits for a key that long: "q", "up", "down", or ""."""
-    import termios
-    import tty
-
-    descriptor = sys.stdin.fileno()
-    before = termios.tcgetattr(descriptor)
-
-    def read(seconds: float) -> str:
-        if not select.select([descriptor], [], [], seconds)[0]:
-            return ""
-        typed = os.read(descriptor, 16).decode(errors="replace")
-        names = {"\x1b[A": "up", "\x1b[B": "down", "\x1bOA": "up", "\x1bOB": "down", "k": "up", "j": "down", "q": "q"}
-        return names.get(typed, "q" if typed in ("Q", "\x04") else "")
-
-    tty.setcbreak(descriptor)
-    try:
-        yield read
-    finally:
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
+from apps.jobs_text import job_record, job_time, preflight_text
 from wovr_core.errors import UnknownNameError, WovrError
 
 if TYPE_CHECKING:
-    from workbench.jobs.backend import JobBackend, JobId, JobStatus
-    from workbench.jobs.preflight import Preflight
+    from workbench.jobs.backend import JobBackend, JobId
     from workbench.jobs.spec import JobSpec, Resources
 
 BACKENDS = ("local", "ray")
@@ -121,7 +121,7 @@ def _submit(arguments: argparse.Namespace) -> int:
     job = backend.submit(spec, arguments.key or uuid.uuid4().hex)
     status = backend.status(job)
     if arguments.json:
-        print(json.dumps({**_record(status), "preflight": asdict(found)}, indent=2))
+        print(json.dumps({**job_record(status), "preflight": asdict(found)}, indent=2))
     else:
         print(f"\njob {job} is {status.state}" + (f": {status.reason}" if status.reason else ""))
         print(f"watch it:  wovr jobs watch {job}\nits log:   wovr jobs logs -f {job}")
@@ -185,36 +185,6 @@ def _pairs(texts: Sequence[str], option: str) -> dict[str, Any]:
     return pairs
 
 
-def preflight_text(found: Preflight) -> str:
-    """The preflight as a person reads it."""
-    lines = [f"run {found.run} ({'exists' if found.exists else 'new'}), {found.folder}"]
-    for plan in found.stages:
-        if plan.plan in ("kept", "refused"):
-            note = "finished, kept" if plan.plan == "kept" else plan.basis
-        else:
-            note = f"{_duration(plan.seconds)}  {plan.basis}"
-        lines.append(f"  {plan.name:20s} {plan.plan:8s} {note}")
-    unknown = f", without {', '.join(found.unknown)} (not measured yet)" if found.unknown and found.seconds else ""
-    disk = "unknown" if found.disk_mb is None else f"about {found.disk_mb:,.0f} MB"
-    memory = "unknown" if found.memory_mb is None else f"{found.memory_mb:,.0f} MB"
-    lines += [
-        f"time    {_duration(found.seconds)}{unknown}",
-        f"disk    {disk} ({found.free_disk_mb:,.0f} MB free)",
-        f"memory  {memory} ({found.memory_basis})",
-    ]
-    lines += [f"note:   {warning}" for warning in found.warnings]
-    lines += [f"REFUSED: {refusal}" for refusal in found.refusals]
-    return "\n".join(lines)
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "unknown"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 # -- the others
 
 
@@ -224,24 +194,14 @@ def _list(arguments: argparse.Namespace) -> int:
         since = time.time() - 7 * 86400
         statuses = [s for s in statuses if not s.state.ended or (s.ended_at or s.submitted_at) > since]
     if arguments.json:
-        print(json.dumps([_record(status) for status in statuses], indent=2))
+        print(json.dumps([job_record(status) for status in statuses], indent=2))
         return 0
     if not statuses:
         print("no jobs; submit one with `wovr jobs submit pipeline --recipe demo`")
     for s in statuses:
         what = f"{s.spec.kind} {s.spec.recipe}".strip()
-        print(f"{s.id}  {s.state:9s}  {_age(s):>7s}  {what:24s}  {s.spec.run:20s}  {s.reason}".rstrip())
+        print(f"{s.id}  {s.state:9s}  {job_time(s):>7s}  {what:24s}  {s.spec.run:20s}  {s.reason}".rstrip())
     return 0
-
-
-def _age(status: JobStatus) -> str:
-    if status.started_at is None:
-        return "-"
-    return _duration((status.ended_at or time.time()) - status.started_at)
-
-
-def _record(status: JobStatus) -> dict[str, Any]:
-    return {**asdict(status), "spec": status.spec.to_json()}
 
 
 def _kinds(arguments: argparse.Namespace) -> int:
@@ -306,7 +266,7 @@ def _retry(arguments: argparse.Namespace) -> int:
 def _say(backend: JobBackend, jobs: Sequence[JobId], as_json: bool) -> None:
     statuses = [backend.status(job) for job in jobs]
     if as_json:
-        print(json.dumps([_record(status) for status in statuses], indent=2))
+        print(json.dumps([job_record(status) for status in statuses], indent=2))
         return
     for status in statuses:
         print(f"job {status.id} is {status.state}" + (f": {status.reason}" if status.reason else ""))

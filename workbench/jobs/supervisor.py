@@ -146,7 +146,7 @@ class Supervisor:
 
     def _finish_attempt(self, ended: Ended) -> None:
         if self.folder.stop_asked() and not (ended.exit_code == 0 and self._complete()):
-            self._end("cancelled", ended.exit_code, "cancelled")
+            self._end("cancelled", ended.exit_code, "")
         elif ended.state == "succeeded":
             self._end("succeeded", ended.exit_code, ended.reason)
         elif self.state.attempt <= self.job["spec"]["retries"] and ended.exit_code != BAD_INPUT:
