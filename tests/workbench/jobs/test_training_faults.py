@@ -63,7 +63,7 @@ def test_a_killed_job_goes_on_by_itself_to_the_same_end(local, home, episodes, t
         time.sleep(0.01)
     os.kill(local.status(killed).pid, signal.SIGKILL)
     statuses = [contract.wait(local, job, 90) for job in (undisturbed, killed)]
-    assert [s.state for s in statuses] == [JobState.SUCCEEDED] * 2
+    assert [s.state for s in statuses] == [JobState.SUCCEEDED] * 2, [local.logs(s.id).text[-2000:] for s in statuses]
     assert [s.attempt for s in statuses] == [1, 2]
     assert int((home / "runs" / "b" / "sft" / "resumed_at").read_text()) >= 5
     versions = [
