@@ -35,6 +35,8 @@ from wovr_core.files import read_json, wovr_home, write_bytes, write_json
 HOST = "127.0.0.1"
 WORKER_PORTS = 100
 """Width of the range that worker processes listen in."""
+_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""Else Ray replaces 127.0.0.1 by an address that other machines reach. The name is historical."""
 _FOREVER = str(365 * 24 * 3600)
 
 
@@ -73,7 +75,7 @@ class Cluster:
 
     def environment(self) -> dict[str, str]:
         """What a process needs to use it with `ray.init(address=cluster.gcs)`."""
-        return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": self.token_file}
+        return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": self.token_file, **_LOOPBACK}
 
 
 def cluster_folder(home: Path | None = None) -> Path:
@@ -177,8 +179,7 @@ def _environment(name: str, token_file: Path) -> dict[str, str]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token_file),
         "RAY_USAGE_STATS_ENABLED": "0",
-        # Else Ray replaces 127.0.0.1 by an address that other machines reach. The name is historical.
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        **_LOOPBACK,
         "RAY_JOB_START_TIMEOUT_SECONDS": _FOREVER,  # a job may wait long for its robot
         "RAY_DISABLE_IMPORT_WARNING": "1",
     }

@@ -181,7 +181,9 @@ def _import_ray() -> Any:
         import ray
     except ImportError as error:
         raise MissingDependencyError("ray is not installed; pip install 'wovr-workbench[ray]'") from error
-    if loaded:
+    if loaded:  # it read its variables when it was first imported; they may have been set since
         raylet: Any = importlib.import_module("ray._raylet")
-        raylet.Config.initialize("")  # RAY_AUTH_MODE may have been set since it was first imported
+        raylet.Config.initialize("")
+        constants: Any = importlib.import_module("ray._private.ray_constants")
+        constants.ENABLE_RAY_CLUSTER = os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "1") != "0"
     return ray
