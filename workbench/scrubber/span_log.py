@@ -94,6 +94,11 @@ class SpanLog:
         with self._guard:
             return self._history.version(rollout, span_id)
 
+    def first_author(self, rollout: str, span_id: str) -> str:
+        """Who made a span, which others may have edited since. Raises IndexError when there never was such a span."""
+        with self._guard:
+            return self._history.events_of(rollout, span_id)[0].author
+
     def events(self) -> list[Event]:
         """The whole history, oldest first."""
         with self._guard:

@@ -20,6 +20,7 @@ from workbench.scrubber.history import Event
 from workbench.scrubber.span_log import LOG_NAME, SpanLog
 from workbench.scrubber.spans import Span
 from workbench.store.database import StoreBusyError, StoreError
+from workbench.store.rows import chunks
 from workbench.store.store import Store
 from workbench.store.tables import Annotation, AnnotationEvent, Record
 
@@ -99,18 +100,18 @@ class RunAnnotations:
         return len(new)
 
     def _refold(self, session: Session, touched: set[tuple[str, str]]) -> None:
-        present = {key: {span.id: span for span in self.log.spans(key)} for key in {key for key, _ in touched}}
-        rows = []
+        by_record: dict[str, list[str]] = {}
         for key, span_id in sorted(touched):
-            session.execute(delete(Annotation).where(_of_span(Annotation, self._run_id, key, span_id)))
-            if span := present[key].get(span_id):
-                first = (
-                    select(AnnotationEvent.author)
-                    .where(_of_span(AnnotationEvent, self._run_id, key, span_id))
-                    .order_by(AnnotationEvent.position)
-                    .limit(1)
-                )
-                rows.append(_span_row(self._run_id, key, span, str(session.scalar(first))))
+            by_record.setdefault(key, []).append(span_id)
+        rows = []
+        for key, span_ids in by_record.items():
+            for some in chunks(span_ids):
+                mine = (Annotation.run_id == self._run_id, Annotation.record_key == key, Annotation.span_id.in_(some))
+                session.execute(delete(Annotation).where(*mine))
+            present = {span.id: span for span in self.log.spans(key)}
+            for span_id in span_ids:
+                if span := present.get(span_id):
+                    rows.append(_span_row(self._run_id, key, span, self.log.first_author(key, span_id)))
         if rows:
             session.execute(insert(Annotation), rows)
 
@@ -120,10 +121,6 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
-
-
-def _of_span(table: type[Annotation] | type[AnnotationEvent], run_id: int, key: str, span: str) -> ColumnElement[bool]:
-    return and_(table.run_id == run_id, table.record_key == key, table.span_id == span)
 
 
 def _indexed(session: Session, run_id: int, events: Sequence[Event]) -> int | None:

@@ -61,14 +61,14 @@ def write_audits(session: Session, run: Path, items: Sequence[Item]) -> None:
 
 
 def remove_records(session: Session, ids: Sequence[str]) -> None:
-    for some in _chunks(ids):
+    for some in chunks(ids):
         session.execute(delete(Record).where(Record.id.in_(some)))
 
 
 def items_of(session: Session, ids: Sequence[str]) -> list[Item]:
     """The items of these ids, in this order; ids that there are none of are passed over."""
     found: dict[str, Item] = {}
-    for some in _chunks(ids):
+    for some in chunks(ids):
         found |= {item.id: item for item in _load(session, some)}
     return [found[one] for one in ids if one in found]
 
@@ -210,5 +210,5 @@ def _rollout(item: Item) -> dict[str, Any]:
     }
 
 
-def _chunks(ids: Sequence[str]) -> Iterable[Sequence[str]]:
+def chunks(ids: Sequence[str]) -> Iterable[Sequence[str]]:
     return (ids[i : i + _FEW] for i in range(0, len(ids), _FEW))

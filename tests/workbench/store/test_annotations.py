@@ -226,10 +226,13 @@ def test_kill_9_of_a_writer_at_200_points(quick_disk: Path) -> None:
         process.start()
         os.close(writing)
         with os.fdopen(reading) as lines:
-            assert lines.readline() == "ready\n"
-            time.sleep(rng.uniform(0, 0.05))
+            for expected in range(rng.randrange(4)):  # the moment is counted in its own steps, not in ours
+                line = lines.readline()
+                assert line.endswith("\n")
+                acknowledged |= {int(line)} if expected else set()
+            time.sleep(rng.uniform(0, 0.01))
             os.kill(process.pid or 0, signal.SIGKILL)
-            acknowledged |= {int(line) for line in lines if line.endswith("\n")}
+            acknowledged |= {int(line) for line in lines if line.endswith("\n") and line != "ready\n"}
         process.join(10)
     with Store.open(DatabaseConfig(address)) as store:
         assert store.check() == []
@@ -240,7 +243,7 @@ def test_kill_9_of_a_writer_at_200_points(quick_disk: Path) -> None:
     assert acknowledged <= found, "lost"
     assert found == in_log
     assert len(found - acknowledged) <= 200, "at most the one that each was at"
-    assert len(acknowledged) > 50
+    assert len(acknowledged) > 100
 
 
 @pytest.fixture
