@@ -35,6 +35,7 @@ def complaint(capsys, *argv) -> str:
     [
         (["run", "pipeline", "--recipe", "demmo"], "unknown recipe 'demmo'; did you mean 'demo'?"),
         (["run", "evalute"], "unknown stage 'evalute'; did you mean 'evaluate'?"),
+        (["compare-renderers", "--run", "nowhere"], "there is no run at"),
         (["demo", "--set", "sft.stepz=5"], "did you mean 'sft.steps'?"),
         (["demo", "--set", "sft.steps=lots"], "sft.steps = 'lots'"),
         (["demo", "--set", "sft.steps"], "not of the form key=value"),

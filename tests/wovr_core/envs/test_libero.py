@@ -256,6 +256,49 @@ def test_fixtures_are_drawn_too(goal_env: LiberoEnv) -> None:
     assert np.array_equal(goal_env.reset(2), again)
 
 
+def check_suite(suite: str, task: int) -> None:
+    """Builds, starts from seeds without anyone noticing, and knows LIBERO's 50 evaluation states."""
+    env = LiberoEnv(LiberoConfig(suite, size=16), task)
+    np.random.seed(5)
+    before = np.random.get_state()[1]
+    first, state = env.reset(3), env.sim_state()
+    assert not np.array_equal(env.reset(4), first)
+    stored = libero_suites.evaluation_states(suite, task)
+    assert stored.shape == (EVALUATION_STATES, 1 + env.model.nq + env.model.nv)
+    joints = {
+        name: env.model.joint(joint).qposadr[0]
+        for joint in (env.model.joint(i).name for i in range(env.model.njnt))
+        if (name := joint.removesuffix("_joint0")) in env.poses()
+    }
+    assert joints
+    for index in (0, EVALUATION_STATES - 1):
+        env.reset_to_initial(index)
+        for name, address in joints.items():  # things settle: a bowl that is dropped onto a ramekin slides 6 cm
+            assert np.linalg.norm(env.poses()[name][:2] - stored[index, 1 + address : 3 + address]) < 0.1, name
+        again = env.sim_state()
+        env.reset(9)
+        env.reset_to_initial(index)
+        assert np.array_equal(env.sim_state(), again)
+    assert np.array_equal(env.reset(3), first)
+    assert np.array_equal(env.sim_state(), state)
+    assert np.array_equal(np.random.get_state()[1], before)
+    assert not env.success
+    env.close()
+
+
+def test_a_task_of_the_long_suite_starts_as_it_should() -> None:
+    check_suite("libero_10", 4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("suite", "task"), [("libero_spatial", 5), ("libero_object", 7), ("libero_goal", 0), ("libero_10", 2),
+                        ("libero_90", 0), ("libero_90", 40), ("libero_90", 83)],
+)  # fmt: skip
+def test_tasks_of_every_suite_start_as_they_should(suite: str, task: int) -> None:
+    check_suite(suite, task)
+
+
 def test_a_process_prints_nothing_and_leaves_home_alone(tmp_path: Path) -> None:
     """Import, build, two environments, pictures, exit without closing: not a byte on the console."""
     home = tmp_path / "home"
