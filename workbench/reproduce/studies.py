@@ -48,7 +48,7 @@ DEFAULT_SUITES = (
     SuiteTasks("libero_object", (0, 4, 7)),
     SuiteTasks("libero_spatial", (0, 1, 2)),
     SuiteTasks("libero_goal", (0, 1, 2)),
-    SuiteTasks("libero_10", (0, 1)),
+    SuiteTasks("libero_10", (0, 1, 2)),
 )
 
 

@@ -17,6 +17,7 @@ from wovr_core.stages.collect import load_named
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
 from wovr_core.stages.training import Stateful, Training, set_learning_rate, warmup_cosine
 from wovr_core.types import Episode
+from wovr_core.world_model.compiled import compiled_blocks
 from wovr_core.world_model.ema import Ema
 from wovr_core.world_model.model import WorldModel, WorldModelConfig, build
 from wovr_core.world_model.motion import moving_region
@@ -41,6 +42,8 @@ class TransformerTraining:
     weight_decay: float = 0.01
     warmup: int = 50
     ema_decay: float = 0.995
+    compile: bool = False
+    """Compile the blocks (torch.compile): pays from about a thousand steps on; needs a C++ compiler."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,10 @@ def fit_transformer(
         transformer.parameters(), lr=0.0, betas=(0.9, 0.98), weight_decay=config.weight_decay, fused=True
     )
     modules: dict[str, Stateful] = {"transformer": transformer, "ema": ema}
-    with Training(folder, steps=config.steps, modules=modules, optimizer=optimizer, name="transformer") as training:
+    with (
+        compiled_blocks(transformer, config.compile),
+        Training(folder, steps=config.steps, modules=modules, optimizer=optimizer, name="transformer") as training,
+    ):
         for step in training:
             generator = torch_generator(seed, "transformer", step)
             set_learning_rate(optimizer, config.learning_rate * warmup_cosine(step, config.steps, config.warmup))

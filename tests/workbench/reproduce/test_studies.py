@@ -103,6 +103,12 @@ def test_units_go_seed_by_seed_and_only_narrows(config):
     assert units(narrowed)[0].recipe.tasks == (1,)
 
 
+def test_the_default_study_fits_the_default_recipe():
+    config = StudyConfig("main", recipes.get("cpu"))
+    assert len(units(config)) == 4 * (1 + 2 * 3)
+    assert all(len(suite.tasks) >= 3 for suite in config.suites)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
