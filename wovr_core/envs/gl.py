@@ -214,28 +214,24 @@ class OffscreenRenderer:
         self.scn = mujoco.MjvScene(model, maxgeom=max_geoms)
         self.option = mujoco.MjvOption()
         self.camera = self._fixed_camera(camera)
-        self._rect = mujoco.MjrRect(0, 0, size, size)
         with current_context():
             self._drawing: Any = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
             self._drawing.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR  # as it lies in the buffer
         _renderers.add(self)
 
     def render(self, data: mujoco.MjData, camera: str | None = None) -> Frames:
-        """(size, size, 3) RGB as OpenGL lays it out: the first row is the lowest.
-
-        Args:
-            data: what to draw.
-            camera: another camera of the model than the renderer's own.
+        """(size, size, 3) RGB of its own camera or another, as OpenGL lays it out: the first row is the lowest.
 
         Raises:
             WovrError: the model has no such camera.
         """
         pixels = np.empty((self.size, self.size, 3), dtype=np.uint8)
-        self._draw(data, self._fixed_camera(camera) if camera else self.camera, pixels, None)
+        self._draw(data, self._fixed_camera(camera) if camera else self.camera, pixels)
         return pixels
 
-    def render_geoms(self, data: mujoco.MjData) -> tuple[IntArray, FloatArray]:
-        """Which geom covers each pixel, and how far away it is: one pass without light, shadow or texture.
+    def render_geoms(self, data: mujoco.MjData, categories: int | None = None) -> tuple[IntArray, FloatArray]:
+        """Which geom (of some of MuJoCo's `categories`, or all) covers each pixel, and how far away it is: one pass
+        without light, shadow or texture.
 
         Returns:
             (size, size) the geom's id in the model, or -1 where nothing is or what is there is no geom; and
@@ -249,7 +245,7 @@ class OffscreenRenderer:
         scn.flags[m.mjtRndFlag.mjRND_SEGMENT] = scn.flags[m.mjtRndFlag.mjRND_IDCOLOR] = 1
         self.option.sitegroup[:] = 0  # this pass knows no transparency: an invisible marker would cover things
         try:
-            self._draw(data, self.camera, codes, depth)
+            self._draw(data, self.camera, codes, depth, categories)
         finally:
             scn.flags[:], self.option.sitegroup[:] = flags, sites
         # a code is the number that the scene gave to what it drew, plus one
@@ -262,14 +258,23 @@ class OffscreenRenderer:
         # the buffer runs from 1 at the near plane to 0 at the far one, hyperbolically
         return geoms, (near * far / (near + depth.astype(np.float64) * (far - near))).astype(np.float32)
 
-    def _draw(self, data: mujoco.MjData, camera: mujoco.MjvCamera, colour: Frames, depth: FloatArray | None) -> None:
+    def _draw(
+        self,
+        data: mujoco.MjData,
+        camera: mujoco.MjvCamera,
+        colour: Frames,
+        depth: FloatArray | None = None,
+        categories: int | None = None,
+    ) -> None:
+        """Draw into a picture (n, n, 3) u8 and a depth buffer (n, n) f32; `categories` of MuJoCo's, or all."""
         m = self._mujoco
-        everything = m.mjtCatBit.mjCAT_ALL
-        m.mjv_updateScene(self._model, data, self.option, None, camera, everything, self.scn)
+        rect = m.MjrRect(0, 0, len(colour), len(colour))
+        shown = m.mjtCatBit.mjCAT_ALL if categories is None else categories
+        m.mjv_updateScene(self._model, data, self.option, None, camera, shown, self.scn)
         with current_context():
             m.mjr_setBuffer(m.mjtFramebuffer.mjFB_OFFSCREEN, self._drawing)
-            m.mjr_render(self._rect, self.scn, self._drawing)
-            m.mjr_readPixels(colour, depth, self._rect, self._drawing)
+            m.mjr_render(rect, self.scn, self._drawing)
+            m.mjr_readPixels(colour, depth, rect, self._drawing)
 
     def _fixed_camera(self, name: str) -> mujoco.MjvCamera:
         m = self._mujoco

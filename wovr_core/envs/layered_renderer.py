@@ -62,6 +62,7 @@ class LayeredRenderer(OffscreenRenderer):
         self._camera_stands = bool(still_body[model.cam_bodyid[self.camera.fixedcamid]])
         self._key = b""
         self._glass: list[Pane] = []
+        self._still_geoms_seen: tuple[bytes, IntArray, FloatArray] | None = None
         self._stock = self._fine = Image.new("RGB", (1, 1))
         self._fine_depth = np.empty((GRID * size, GRID * size), dtype=np.float32)
         self._set_buffer(GRID * size, samples=0)
@@ -83,6 +84,18 @@ class LayeredRenderer(OffscreenRenderer):
             with self._alone(pane):
                 layers.append((pane.opacity, *self._draw_layer(data, self._mujoco.mjtCatBit.mjCAT_ALL)))
         return self._compose(layers)
+
+    def render_geoms(self, data: mujoco.MjData, categories: int | None = None) -> tuple[IntArray, FloatArray]:
+        """As OffscreenRenderer's; what stands still is looked up."""
+        if categories is not None or not self._camera_stands:
+            return super().render_geoms(data, categories)
+        m, key = self._mujoco, self._look(data)
+        if self._still_geoms_seen is None or key != self._still_geoms_seen[0]:
+            self._still_geoms_seen = (key, *super().render_geoms(data, m.mjtCatBit.mjCAT_STATIC))
+        _, still, still_depth = self._still_geoms_seen
+        geoms, depth = super().render_geoms(data, m.mjtCatBit.mjCAT_DYNAMIC | m.mjtCatBit.mjCAT_DECOR)
+        nearer = depth < still_depth
+        return np.where(nearer, geoms, still), np.where(nearer, depth, still_depth)
 
     def _render_whole(self, data: mujoco.MjData, camera: mujoco.MjvCamera) -> Frames:
         colour = np.empty((GRID * self.size, GRID * self.size, 3), dtype=np.uint8)

@@ -125,6 +125,20 @@ def test_a_frame_is_a_function_of_the_state(stage: Stage) -> None:
     assert np.array_equal(stage.anew(), first)
 
 
+def test_masks_in_layers_are_those_of_the_whole(stage: Stage) -> None:
+    for place in ((-0.3, 0.2, 0.3), (0.4, 0, 0.4), (0.6, 0.1, 0.8), (0.4, 0, 1.1)):
+        stage.show(*place)
+        geoms, depth = stage.renderer.render_geoms(stage.data)
+        whole, whole_depth = gl.OffscreenRenderer.render_geoms(stage.renderer, stage.data)
+        assert np.array_equal(geoms, whole)
+        assert np.array_equal(depth, whole_depth)
+    stage.model.body_pos[stage.model.body("shelf").id, 0] = -0.4
+    stage.show(*place)
+    moved = stage.renderer.render_geoms(stage.data)[0]
+    assert np.array_equal(moved, gl.OffscreenRenderer.render_geoms(stage.renderer, stage.data)[0])
+    assert not np.array_equal(moved, geoms)
+
+
 @pytest.mark.parametrize("height", [0.2, 0.9])
 def test_glass_lets_things_shine_through(height: float) -> None:
     stage = Stage(PANE)
