@@ -49,7 +49,7 @@ from wovr_core.world_model.model import build as build_world_model
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-CONFIG = ClusterConfig(cpus=4, memory_mb=8000, custom={"franka_1": 1}, object_store_mb=80)
+CONFIG = ClusterConfig(cpus=4, memory_mb=8000, custom={"franka_1": 1}, object_store_mb=80, start_seconds=400)
 
 
 @pytest.fixture(scope="session")
