@@ -5,7 +5,7 @@ from __future__ import annotations
 from wovr_core.envs.expert.drawers import PullDrawer, ShutDrawer
 from wovr_core.envs.expert.knobs import TurnKnob
 from wovr_core.envs.expert.pushing import PushTo
-from wovr_core.envs.expert.stowing import PutInDrawer
+from wovr_core.envs.expert.stowing import MakeRoom, PutInDrawer
 from wovr_core.envs.expert.subgoals import Clause, Rule, Subgoal
 
 DRAWER = "w*_cabinet_*_region"
@@ -13,8 +13,9 @@ DRAWER = "w*_cabinet_*_region"
 
 
 def put_in_drawer(clause: Clause) -> tuple[Subgoal, ...]:
-    """("in", object, drawer's region): the drawer is opened first, unless the object is in it already."""
-    return (PullDrawer(clause, clause[2], unless=clause), PutInDrawer(clause))
+    """("in", object, drawer's region): what stands before the drawer is moved off, then it is opened, unless the
+    object is in it already."""
+    return (MakeRoom(clause), PullDrawer(clause, clause[2], unless=clause), PutInDrawer(clause))
 
 
 RULES: tuple[Rule, ...] = (

@@ -10,7 +10,7 @@ import numpy as np
 from wovr_core.envs.expert.hand import CLOSE, move
 from wovr_core.envs.expert.pick_place import PickPlace
 from wovr_core.envs.expert.shapes import PALM_SPOTS, best_grip, seen_from_above
-from wovr_core.envs.expert.skills import Sight, SkillConfig, decide
+from wovr_core.envs.expert.skills import Place, Sight, SkillConfig, decide, is_clear
 from wovr_core.envs.expert.solids import Solids, see_solids
 from wovr_core.types import FloatArray, StateArray
 
@@ -65,6 +65,45 @@ class PutInDrawer(PickPlace):
         thing = np.array([[x, y] for x in (0, 0.5, 1) for y in (0, 0.5, 1)]) * size + sight.low[:2]
         low = float(sight.hand.position[2]) < float(drawer.high.max())
         return low and float(drawer.distance(np.concatenate([palm, thing])).min()) < self.skills.over
+
+
+@dataclass(frozen=True)
+class MakeRoom(PickPlace):
+    """Bring an object out of the way of the shut drawer that it will go into, so that a hand can take it when
+    the drawer is open; for the same clause as `PutInDrawer`."""
+
+    shut: float = -0.05
+    """Joint position beyond which it is too late for that."""
+    ahead: float = 0.175
+    """How far (m) in front of the shut drawer's handle the object's middle is to be, at least."""
+    beside: float = 0.10
+    """Objects farther (m) than this beside the drawer are not in the way."""
+
+    def look(self, env: Any) -> Sight:
+        """As `PickPlace` sees it, with a place straight ahead of the drawer."""
+        sight, solids = super().look(env), see_solids(env)
+        short, out = self._short_of_room(env, sight)
+        fixture = str(solids.owner[solids.body == int(env.model.site(self.clause[2]).bodyid[0])][0])
+        floor = float(solids.blocks.low[solids.owner == fixture].min())
+        place = Place(sight.origin[:2] + (short + 0.012) * out, floor)
+        return replace(sight, place=place, satisfied=short <= 0)
+
+    def done(self, env: Any) -> bool:
+        """Whether there is room, or no need for it any more."""
+        if env.part(self.clause[2]).value < self.shut or env.holds(self.clause):
+            return True
+        sight = self.look(env)
+        return sight.satisfied and is_clear(sight)
+
+    def _short_of_room(self, env: Any, sight: Sight) -> tuple[float, StateArray]:
+        """How much farther ahead of the drawer the object should be (m), and (2,) where ahead is."""
+        part = env.part(self.clause[2])
+        out, middle = -part.axis, (sight.high + sight.low)[:2] / 2
+        across = np.array([-out[1], out[0], 0])
+        apart = abs(float(across[:2] @ middle) - float(part.centres.mean(axis=0) @ across))
+        if apart > float(part.reach(across).max() - part.centres.mean(axis=0) @ across) + self.beside:
+            return 0.0, out[:2]
+        return float(part.reach(out).max()) + self.ahead - float(middle @ out[:2]), out[:2]
 
 
 def _reach(solids: Solids, which: StateArray, out: StateArray) -> float:

@@ -13,7 +13,7 @@ from wovr_core.envs.expert.composition import compose, expert_action
 from wovr_core.envs.expert.drawers import PullDrawer, ShutDrawer, see_handle
 from wovr_core.envs.expert.knobs import TurnKnob, see_knob
 from wovr_core.envs.expert.pushing import PushTo, side_of
-from wovr_core.envs.expert.stowing import PutInDrawer
+from wovr_core.envs.expert.stowing import MakeRoom, PutInDrawer
 from wovr_core.envs.expert.subgoals import Subgoal
 from wovr_core.envs.expert.wrist import TURN_AT, Wrist, leaning, move_and_turn, see_wrist, turn_between, upright
 from wovr_core.envs.libero import LiberoConfig, LiberoEnv
@@ -127,7 +127,7 @@ def test_stoves_are_turned_on_first_and_drawers_shut_last() -> None:
     assert stove[0].on
     put = ("in", "akita_black_bowl_1", "white_cabinet_1_bottom_region")
     subgoals = compose((("close", "white_cabinet_1_bottom_region"), put))
-    assert [type(subgoal) for subgoal in subgoals] == [PullDrawer, PutInDrawer, ShutDrawer]
+    assert [type(subgoal) for subgoal in subgoals] == [MakeRoom, PullDrawer, PutInDrawer, ShutDrawer]
 
 
 def test_a_drawer_stays_shut_over_what_is_in_it(env: LiberoEnv) -> None:
