@@ -15,9 +15,14 @@ class UnknownNameError(WovrError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         choices = sorted(known)
+        self._parts = (kind, name, choices)
         close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
         hint = f"did you mean {close[0]!r}?" if close else "known: " + ", ".join(choices)
         super().__init__(f"unknown {kind} {name!r}; {hint}")
+
+    def __reduce__(self) -> tuple[type[UnknownNameError], tuple[str, str, list[str]]]:
+        """It crosses from workers to their parent whole; Exception would hand its message alone to __init__."""
+        return type(self), self._parts
 
 
 class CorruptFileError(WovrError):

@@ -90,7 +90,10 @@ def render(found: dict[str, list[Row]], results: Path) -> str:
             parts += [f"## {title}", source, write(found[name])]
     made = list(_figures(found))
     if made:
-        parts += ["## Figures", f"`figures.html`, made by `wovr reproduce report`, shows {', '.join(made)}; data: `figures/*.json`."]
+        parts += [
+            "## Figures",
+            f"`figures.html`, made by `wovr reproduce report`, shows {', '.join(made)}; data: `figures/*.json`.",
+        ]
     parts += ["## Not run here", _standard_metrics()]
     return "\n\n".join(parts) + "\n"
 
@@ -98,8 +101,7 @@ def render(found: dict[str, list[Row]], results: Path) -> str:
 def _figure_page(made: dict[str, go.Figure]) -> str:
     """All figures on one page that needs no network."""
     parts = [
-        figure.to_html(full_html=False, include_plotlyjs=number == 0)
-        for number, figure in enumerate(made.values())
+        figure.to_html(full_html=False, include_plotlyjs=number == 0) for number, figure in enumerate(made.values())
     ]
     body = "\n".join(parts)
     return (

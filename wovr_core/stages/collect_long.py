@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wovr_core.data.episode_files import SUFFIX, EpisodeSet, write_episode
+from wovr_core.envs.job_pool import JobPool
 from wovr_core.envs.libero import LiberoConfig
-from wovr_core.envs.pool import EnvPool
 from wovr_core.errors import Interrupted
 from wovr_core.execution import PolicyJob, run_policy
 from wovr_core.interrupts import stop_requested
@@ -34,7 +34,7 @@ class CollectLongInputs:
     tasks: tuple[int, ...]
     policy: Path
     seed: int
-    pool: EnvPool
+    pool: JobPool
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from wovr_core.envs.job_pool import JobPool
 from wovr_core.envs.libero import LiberoConfig
-from wovr_core.envs.pool import EnvPool
 from wovr_core.errors import WovrError
 from wovr_core.model_files import load_world_model
 from wovr_core.pictures import decibels, squared_error, ssim
@@ -48,7 +48,7 @@ class MeasureInputs:
     """Folders of real episodes that the world model was not trained on."""
     versions: tuple[str, ...]
     seed: int
-    pool: EnvPool
+    pool: JobPool
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from wovr_core.envs.env_cache import EnvCache
+from wovr_core.envs.job_pool import JobPool
 from wovr_core.envs.libero import LiberoConfig
-from wovr_core.envs.pool import EnvPool
 from wovr_core.errors import WovrError
 from wovr_core.types import Episode, FloatArray, StateArray
 
@@ -34,7 +34,7 @@ def read_positions(envs: EnvCache, job: PositionJob) -> FloatArray:
 
 
 def positions_of(
-    episodes: Sequence[Episode], steps: Sequence[Sequence[int]], env: LiberoConfig, pool: EnvPool
+    episodes: Sequence[Episode], steps: Sequence[Sequence[int]], env: LiberoConfig, pool: JobPool
 ) -> list[FloatArray]:
     """Per episode (len(steps), 2, 3). Raises WovrError for an episode that recorded no states."""
     jobs = []

@@ -12,8 +12,8 @@ import torch
 from wovr_core.checkpoints import load_checkpoint, save_checkpoint
 from wovr_core.config import from_dict
 from wovr_core.data.segments import split_ids
+from wovr_core.envs.job_pool import JobPool
 from wovr_core.envs.libero import LiberoConfig
-from wovr_core.envs.pool import EnvPool
 from wovr_core.seeding import derive_seed, torch_generator
 from wovr_core.stages.collect import load_named
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
@@ -43,7 +43,7 @@ class ProbeInputs:
     episodes: tuple[str, ...]
     versions: tuple[str, ...]
     seed: int
-    pool: EnvPool
+    pool: JobPool
 
 
 @dataclass(frozen=True)

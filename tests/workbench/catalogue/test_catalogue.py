@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from workbench.store import run_items
 from workbench.catalogue.catalogue import Catalogue, CatalogueConfig, find_runs, newest
+from workbench.store import run_items
 from workbench.store.items import AUDITED, PRACTICE, REAL
 
 MakeRun = Callable[..., Path]

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from workbench.catalogue.catalogue import Catalogue, CatalogueConfig
-from workbench.store.items import Item
 from workbench.catalogue.opening import desk_of, evidence_of, payload_of
 from workbench.catalogue.strips import StripConfig, Strips, render
 from workbench.scrubber.span_log import LOG_NAME, SpanLog
+from workbench.store.items import Item
 from wovr_core.data.episode_files import read_episode, read_rollout
 from wovr_core.errors import CorruptFileError
 
