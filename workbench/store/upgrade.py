@@ -12,6 +12,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect
 
+from workbench.store import review_tables  # noqa: F401  # its tables belong to the same metadata
 from workbench.store.database import Database, StoreError
 
 log = logging.getLogger("wovr.store")

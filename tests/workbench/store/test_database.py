@@ -148,11 +148,11 @@ def test_a_copy_is_kept_before_the_tables_change(tmp_path: Path, monkeypatch: py
     with Store.open(config) as store, store.write() as session:
         session.execute(insert(Run), [run_row(1)])
     steps: list[str] = []
-    monkeypatch.setattr(upgrades, "head", lambda: "0002")
+    monkeypatch.setattr(upgrades, "head", lambda: "next")
     monkeypatch.setattr(upgrades.command, "upgrade", lambda config, to: steps.append(to))
     Store.open(config).close()
     assert steps == ["head"]
-    with sqlite3.connect(tmp_path / "store.db.before-0002") as copy:
+    with sqlite3.connect(tmp_path / "store.db.before-next") as copy:
         assert copy.execute("SELECT key FROM runs").fetchall() == [("r1",)]
 
 

@@ -2,6 +2,7 @@
 
 from alembic import context
 
+from workbench.store import review_tables  # noqa: F401  # its tables belong to the same metadata
 from workbench.store.tables import Base
 
 context.configure(
