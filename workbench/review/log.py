@@ -86,8 +86,10 @@ def read_line(value: object) -> ReviewLine:
     texts = [value.get(name) for name in ("event", "op", "rollout", "author")]
     time, why, seconds = value.get("time"), value.get("why", ""), value.get("seconds", 0.0)
     judged, spans = value.get("judged"), value.get("spans", [])
-    if not all(isinstance(text, str) and text for text in texts) or not _number(time) or not _number(seconds):
+    if not all(isinstance(text, str) and text for text in texts) or not isinstance(time, int | float):
         raise ReviewError("a review needs event, rollout, author and time")
+    if not isinstance(seconds, int | float):
+        raise ReviewError(f"seconds must be a number, not {seconds!r}")
     if not isinstance(why, str) or len(why) > MAX_WHY:
         raise ReviewError(f"why must be a text of at most {MAX_WHY} characters")
     if not isinstance(spans, list) or not (judged is None or isinstance(judged, list)):
@@ -163,10 +165,6 @@ def _span(value: object) -> Span:
         time=str(value.get("time", "")),
         version=version if isinstance(version, int) else 0,
     )
-
-
-def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _last_byte(descriptor: int, end: int) -> bytes:
