@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from wovr_core.coevolution.promotion import is_better
+from wovr_core.data.corrections import CorrectionSet, corrections_version
 from wovr_core.data.segments import split_ids
 from wovr_core.errors import WovrError
 from wovr_core.model_files import REWARD, WORLD_MODEL, load_reward, load_world_model, save_model
@@ -21,7 +22,8 @@ from wovr_core.stages.collect import load_named
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
 from wovr_core.stages.train_reward import RewardTrainingConfig, as_imagined, calibrate_on, episode_logits, fit
 from wovr_core.stages.train_world_model import TransformerTraining, fit_transformer, save_last_weights
-from wovr_core.types import CHUNK, Episode
+from wovr_core.types import CHUNK, Episode, FloatArray
+from wovr_core.world_model.corrected_windows import weighted_sequences
 from wovr_core.world_model.model import WorldModel
 from wovr_core.world_model.motion import moving_region
 from wovr_core.world_model.quality import imagine_episode
@@ -52,6 +54,8 @@ class RefineInputs:
     reward_training: RewardTrainingConfig
     """How the reward was trained: its refinement differs in length and rate only."""
     seed: int
+    corrections: Path | None = None
+    """A set of corrections (`data.corrections`): weighted samples of the world model, labels of the reward."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,8 @@ class RefineOutputs:
     before: dict[str, float]
     after: dict[str, float]
     real_episodes: int
+    corrections: str = ""
+    """Version of the corrections that were learned, if any."""
 
 
 def run(
@@ -72,12 +78,13 @@ def run(
     """Refine both models, measure both versions on held-out new-policy episodes, promote or keep."""
     world_model, world_model_version = load_world_model(inputs.world_model)
     reward, _, reward_version = load_reward(inputs.reward)
+    corrected = corrections_version(inputs.corrections)
     versions = {
         "episodes": ",".join(inputs.versions),
         "world_model": world_model_version,
         "reward": reward_version,
         "seed": str(inputs.seed),
-    }
+    } | corrected
     folder = StageFolder(out_dir, "refine_world_model", config, versions, on_metrics)
     finished = folder.outputs(RefineOutputs)
     if finished:
@@ -94,12 +101,19 @@ def run(
     calibrating = [old[name] for name in inputs.calibration_episodes]
     known = [e for name, e in old.items() if name not in inputs.calibration_episodes]
     training = [*known, *fresh]
-    weights = [1.0] * len(known) + [config.new_weight] * len(fresh)
+    weights: list[float | FloatArray] = [*([1.0] * len(known)), *([config.new_weight] * len(fresh))]
+    corrections = CorrectionSet(inputs.corrections) if inputs.corrections else None
+    sequences = weighted_sequences(corrections) if corrections else []
     error_before = world_model_error(world_model, deciding, config.solver_steps, inputs.seed)
-    windows = LatentWindows(world_model.codec, [e.frames for e in training], [e.actions for e in training], weights)
+    windows = LatentWindows(
+        world_model.codec,
+        [*(e.frames for e in training), *(s.frames for s in sequences)],
+        [*(e.actions for e in training), *(s.actions for s in sequences)],
+        [*weights, *(s.weights for s in sequences)],
+    )
     last = fit_transformer(folder, world_model, windows, config.transformer, inputs.seed)
     error_after = world_model_error(world_model, deciding, config.solver_steps, inputs.seed)
-    lineage = {"episodes": ",".join(inputs.versions)}
+    lineage = {"episodes": ",".join(inputs.versions)} | corrected
     refined_model, refined_reward = folder.path / "world_model", folder.path / "reward"
     refined = save_model(refined_model, WORLD_MODEL, world_model, lineage=lineage | {"parent": world_model_version})
     save_last_weights(refined_model, world_model, last, lineage | {"average": refined})
@@ -109,7 +123,7 @@ def run(
     # The reward is refined on, and judged by, the imagination that it will serve.
     tuning = replace(inputs.reward_training, steps=config.reward_steps, learning_rate=config.reward_learning_rate)
     loss_before = reward_log_loss(reward, world_model, deciding, tuning, inputs.seed)
-    fit(folder, reward, world_model, training, tuning, inputs.seed)
+    fit(folder, reward, world_model, training, tuning, inputs.seed, corrections)
     calibration = calibrate_on(reward, world_model, calibrating, tuning, inputs.seed)
     loss_after = reward_log_loss(reward, world_model, deciding, tuning, inputs.seed)
     save_model(
@@ -136,6 +150,7 @@ def run(
             before=before,
             after=after,
             real_episodes=len(new),
+            corrections=corrected.get("corrections", ""),
         )
     )
 

@@ -9,8 +9,10 @@ from pathlib import Path
 import torch
 
 from wovr_core.audit.gate import GateConfig
+from wovr_core.data.corrections import CorrectionSet, corrections_version
 from wovr_core.data.episode_files import write_rollout
 from wovr_core.data.keyframe_files import read_keyframes
+from wovr_core.errors import WovrError
 from wovr_core.imagination import imagine_groups
 from wovr_core.model_files import POLICY, load_policy, save_model
 from wovr_core.policy.tiny_vla import TinyVLA
@@ -20,6 +22,7 @@ from wovr_core.rl.grpo_loss import GRPOConfig, grpo_loss
 from wovr_core.seeding import derive_seed
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
 from wovr_core.stages.imagine import Simulator, draw_keyframes, make_env
+from wovr_core.stages.rl_corrections import RLCorrections
 from wovr_core.stages.rl_gate import GateSimulator, RLGate
 from wovr_core.stages.training import Stateful, Training, set_learning_rate
 from wovr_core.types import RolloutGroup
@@ -62,6 +65,8 @@ class PolicyRLInputs:
     seed: int
     gate: GateSimulator | None = None
     """Where the gate audits; may be None while it is off."""
+    corrections: Path | None = None
+    """A set of corrections (`data.corrections`); what they do here: see `rl_corrections`."""
 
 
 @dataclass(frozen=True)
@@ -78,13 +83,19 @@ class PolicyRLOutputs:
     """`RLGate.to_dict`: per task, the final length and every audited success."""
     gate_replays: int = 0
     """Real episodes that the gate spent."""
+    corrections: str = ""
+    """Version of the corrections that were heeded, if any."""
 
 
 def run(
     config: PolicyRLConfig, inputs: PolicyRLInputs, out_dir: Path, on_metrics: OnMetrics = ignore_metrics
 ) -> PolicyRLOutputs:
     """All updates; resumes after the last complete one."""
+    if inputs.corrections and not config.post_success_mask:
+        raise WovrError("corrections mask the loss; without rl.post_success_mask there is no mask to add to")
+    corrected = corrections_version(inputs.corrections)
     versions = inputs.simulator.versions() | {"keyframes": inputs.keyframes_version, "seed": str(inputs.seed)}
+    versions |= corrected
     folder = StageFolder(out_dir, "train_policy_rl", config, versions, on_metrics)
     finished = folder.outputs(PolicyRLOutputs)
     if finished:
@@ -95,6 +106,7 @@ def run(
     keyframes = read_keyframes(Path(inputs.keyframes))
     optimizer = torch.optim.AdamW(policy.parameters(), lr=0.0, weight_decay=0.0)
     tally = GroupTally()
+    corrections = RLCorrections(CorrectionSet(inputs.corrections) if inputs.corrections else None, start_version)
     gate = RLGate(config.gate, config.chunks, {k.task.task for k in keyframes}, inputs.gate, inputs.seed)
 
     modules: dict[str, Stateful] = {"policy": policy, "tally": tally}
@@ -124,9 +136,10 @@ def run(
             audited = gate.audit(update, groups)
             batches = [
                 of_rollouts(gate.admit(group), config.post_success_mask)
-                for group in groups
+                for group in corrections.bound(groups)
                 if gate.chunks[group.rollouts[0].task.task]
             ]
+            batches += [of_rollouts(group) for group in corrections.replayed(update)]
             metrics = learn(policy, optimizer, batches, config, tally)
             training.log(_summary(groups) | metrics | audited)
 
@@ -142,6 +155,9 @@ def run(
             informative_groups=tally.informative,
             rollouts=str(folder.path / "rollouts"),
             parameter_change=float(moved.norm() / start.norm()),
+            gate=gate.to_dict() if config.gate.every else {},
+            gate_replays=gate.replays,
+            corrections=corrected.get("corrections", ""),
         )
     )
 

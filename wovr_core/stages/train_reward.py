@@ -12,12 +12,14 @@ from pathlib import Path
 
 import torch
 
+from wovr_core.data.corrections import CorrectionSet, corrections_version
 from wovr_core.data.segments import split_ids
 from wovr_core.instructions import embed_tensor
 from wovr_core.model_files import REWARD, load_world_model, save_model, version_of
 from wovr_core.reward.calibration import Calibration, calibrate
 from wovr_core.reward.classifier import RewardClassifier, RewardConfig, build
-from wovr_core.reward.labels import LabelConfig, balanced_weights, label_episodes
+from wovr_core.reward.corrected_labels import label_corrections
+from wovr_core.reward.labels import LabelConfig, balanced_weights, label_episodes, merge
 from wovr_core.seeding import derive_seed, numpy_generator, torch_generator
 from wovr_core.stages.collect import load_named
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
@@ -51,6 +53,8 @@ class RewardInputs:
     versions: tuple[str, ...]
     world_model: Path
     seed: int
+    corrections: Path | None = None
+    """A set of corrections (`data.corrections`), whose labelled frames are learned too."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ class RewardOutputs:
     version: str
     calibration: dict[str, object]
     held_out: list[str]
+    corrections: str = ""
+    """Version of the corrections that were learned, if any."""
 
 
 def run(
@@ -66,11 +72,12 @@ def run(
 ) -> RewardOutputs:
     """Train, calibrate on held-out episodes, and choose the threshold for the stated false-positive rate."""
     world_model, world_model_version = load_world_model(inputs.world_model)
+    corrected = corrections_version(inputs.corrections)
     versions = {
         "episodes": ",".join(inputs.versions),
         "world_model": world_model_version,
         "seed": str(inputs.seed),
-    }
+    } | corrected
     folder = StageFolder(out_dir, "train_reward", config, versions, on_metrics)
     finished = folder.outputs(RewardOutputs)
     if finished:
@@ -79,14 +86,17 @@ def run(
     train_ids, held_ids = split_ids(list(episodes), config.held_out)
 
     classifier = build(replace(config.model, seed=derive_seed(inputs.seed, "reward_weights")))
-    fit(folder, classifier, world_model, [episodes[i] for i in train_ids], config, inputs.seed)
+    corrections = CorrectionSet(inputs.corrections) if inputs.corrections else None
+    fit(folder, classifier, world_model, [episodes[i] for i in train_ids], config, inputs.seed, corrections)
     calibration = calibrate_on(classifier, world_model, [episodes[i] for i in held_ids], config, inputs.seed)
 
     path = folder.path / "reward"
-    lineage = {"episodes": ",".join(inputs.versions), "world_model": version_of(inputs.world_model)}
+    lineage = {"episodes": ",".join(inputs.versions), "world_model": version_of(inputs.world_model)} | corrected
     version = save_model(path, REWARD, classifier, lineage=lineage, extra={"calibration": calibration.to_dict()})
     folder.log(config.steps, {"auroc": calibration.auroc, "threshold": calibration.threshold}, "calibration")
-    return folder.finish(RewardOutputs(str(path), version, calibration.to_dict(), held_ids))
+    return folder.finish(
+        RewardOutputs(str(path), version, calibration.to_dict(), held_ids, corrected.get("corrections", ""))
+    )
 
 
 def fit(
@@ -96,10 +106,17 @@ def fit(
     episodes: Sequence[Episode],
     config: RewardTrainingConfig,
     seed: int,
+    corrections: CorrectionSet | None = None,
 ) -> None:
-    """Train on labelled frames; half of each batch is real, half as the world model draws the same instants."""
+    """Train on labelled frames; half of each batch is real, half as the world model draws the same instants.
+
+    Corrections add theirs: each as it was imagined, beside what was real then.
+    """
     samples = label_episodes(episodes, config.labels)
     imagined = label_episodes([as_imagined(world_model, e, config, seed) for e in episodes], config.labels)
+    corrected = label_corrections(corrections) if corrections else None
+    if corrected:
+        samples, imagined = merge([samples, corrected[0]]), merge([imagined, corrected[1]])
     real, drawn = torch.from_numpy(samples.frames), torch.from_numpy(imagined.frames)
     labels = torch.from_numpy(samples.labels)
     weights = torch.from_numpy(balanced_weights(samples.labels, samples.weights))

@@ -21,7 +21,8 @@ class LatentWindows:
         codec: encodes each frame once, as float16 (it must be trained, and in eval mode).
         frames: per episode (T+1, H, W, 3) u8.
         actions: per episode (T, A) f32.
-        weights: how often each episode's windows are drawn; 1 by default. Corrections are drawn more often.
+        weights: how often each episode's windows are drawn; 1 by default. Corrections are drawn more often: an array
+            (T+1,) says it for each window, by its newest context frame.
         ends: per episode, frames from this index on are not trusted and never a target; T+1 by default.
     """
 
@@ -30,7 +31,7 @@ class LatentWindows:
         codec: TinyFrameCodec,
         frames: Sequence[Frames],
         actions: Sequence[FloatArray],
-        weights: Sequence[float] | None = None,
+        weights: Sequence[float | FloatArray] | None = None,
         ends: Sequence[int] | None = None,
     ) -> None:
         if not frames or len(frames) != len(actions):
@@ -48,7 +49,8 @@ class LatentWindows:
             last = min(len(f), ends[i] if ends else len(f)) - 1 - CHUNK
             steps = np.arange(max(last + 1, 0))
             starts.append(np.stack([np.full_like(steps, offset), steps], axis=1))
-            chances.append(np.full(len(steps), weights[i] if weights else 1.0))
+            chance = weights[i] if weights else 1.0
+            chances.append(chance[steps] if isinstance(chance, np.ndarray) else np.full(len(steps), chance))
             offset += len(f)
         self.latents = torch.cat(latents)
         """(all frames, c, h, w) float16"""
@@ -56,10 +58,10 @@ class LatentWindows:
         """(all frames, A): row t produced frame t."""
         self.starts = np.concatenate(starts)
         """(windows, 2): the episode's first row, and the newest context frame's step."""
-        chance = np.concatenate(chances)
-        if not len(chance) or chance.sum() <= 0:
+        drawn = np.concatenate(chances)
+        if not len(drawn) or drawn.sum() <= 0:
             raise WovrError(f"no episode is long enough for a window of {CHUNK} future frames")
-        self._chances = torch.from_numpy(chance)
+        self._chances = torch.from_numpy(drawn)
 
     def __len__(self) -> int:
         return len(self.starts)
