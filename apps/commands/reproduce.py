@@ -1,4 +1,4 @@
-"""`wovr reproduce main|ablations|world-model|report`: the paper's claims at this scale, row by row."""
+"""`wovr reproduce STUDY`: the paper's claims, and ours, at this scale, row by row."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ def add_commands(commands: Any, common: Any) -> None:
         parents=[common],
         help="run the studies behind results/, resumable over days; `report` writes their page",
         description="main: base policy, GRPO online, a WMPO-like baseline and WoVR on the same real budget. ablations: "
-        "WoVR without one part at a time. world-model: closed-loop quality, and its ablations. report: "
+        "WoVR without one part at a time. world-model: closed-loop quality, and its ablations. corrections: what flags "
+        "improve, task by task, against as many unflagged rollouts and against none. report: "
         "tables and figures from results/*.json. A row that is finished is never made again; the same command goes on "
         "where it stopped.",
     )
-    parser.add_argument("study", metavar="STUDY", help="main, ablations, world-model, or report")
+    parser.add_argument("study", metavar="STUDY", help="main, ablations, world-model, corrections, or report")
     parser.add_argument("--recipe", default="cpu", help="named configuration (default: cpu)")
     parser.add_argument(
         "--set", dest="assignments", action="append", default=[], metavar="KEY=VALUE", help="change a key of the recipe"

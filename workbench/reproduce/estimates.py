@@ -62,8 +62,8 @@ def _finished(folder: Path, kind: str) -> list[Path]:
 
 
 def _own_world_model(study: str, name: str) -> bool:
-    if study == "world-model":
-        return name != "full"
+    if study in ("world-model", "corrections"):
+        return study == "world-model" and name != "full"
     arm = find_arm(name)
     return not (arm.anchor and arm.noisy_context)
 
@@ -72,6 +72,17 @@ def _kinds(study: str, name: str) -> list[str]:
     """The kinds of stages that a unit goes through, repeated as often as they are."""
     if study == "world-model":
         return ["collect", "sft", "collect_base", "world_model", "collect_long", "probe", "quality"]
+    if study == "corrections":
+        before = ["collect", "sft", "collect_base", "world_model", "reward", "keyframes", "rl", "collect_new"]
+        return [
+            *before,
+            "keyframes",
+            "refine",
+            "rl",
+            *["audit_keyframes", "imagine", "audit"] * 2,
+            "measure",
+            "evaluate",
+        ]
     arm = find_arm(name)
     if study == "hallucination":
         return ["collect", "sft", *_training(arm), "audit_keyframes", "imagine", "audit", "hallucination"]

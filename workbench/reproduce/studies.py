@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from workbench.reproduce.arms import ABLATIONS, MAIN, WORLD_MODELS, find_arm
+from workbench.reproduce.corrections import CORRECTION_ARMS, NOISY, CorrectionsJob
 from workbench.reproduce.estimates import Estimate, estimate
 from workbench.reproduce.job import ArmJob
 from workbench.reproduce.results import Results, Row
@@ -32,6 +33,7 @@ STUDIES = {
     "ablations": ABLATIONS,
     "world-model": tuple(WORLD_MODELS),
     "hallucination": ("wovr",),
+    "corrections": tuple(CORRECTION_ARMS),
 }
 """Study -> names of its arms, or of its world models."""
 
@@ -79,14 +81,19 @@ class Unit:
     seed: int
     recipe: Recipe
     """With the suite's environment and tasks."""
+    label: str = ""
+    """Names the suite and task where units differ in the task."""
 
     def config(self, study: str) -> str:
         """Digest of everything that decides the rows, but for the code."""
-        switches = WORLD_MODELS[self.name] if study == "world-model" else to_dict(find_arm(self.name))
+        if study == "world-model":
+            switches: object = WORLD_MODELS[self.name]
+        else:
+            switches = to_dict(CORRECTION_ARMS[self.name] if study == "corrections" else find_arm(self.name))
         return fingerprint([to_dict(replace(self.recipe, workers=0)), switches, self.seed])
 
     def __str__(self) -> str:
-        return f"{self.suite.suite} {self.name} seed {self.seed}"
+        return f"{self.label or self.suite.suite} {self.name} seed {self.seed}"
 
 
 def units(config: StudyConfig) -> list[Unit]:
@@ -106,19 +113,30 @@ def units(config: StudyConfig) -> list[Unit]:
         raise WovrError("no seed to run with, for example --seeds 0,1")
     found = []
     for seed in config.seeds:
-        for suite in config.suites:
+        for suite in _divided(config):
             if suite.suite not in SUITES:
                 raise UnknownNameError("suite", suite.suite, SUITES)
             recipe = replace(config.recipe, tasks=suite.tasks, env=replace(config.recipe.env, suite=suite.suite))
             check(recipe)
-            found += [Unit(suite, name, seed, recipe) for name in names if _wanted(config, suite.suite, name)]
+            label = f"{suite.suite}/{suite.tasks[0]}" if config.study == "corrections" else ""
+            found += [Unit(suite, name, seed, recipe, label) for name in names if _wanted(config, suite, name)]
     if config.recipe.evaluate.temperature == 0:
         # The base policy is the same for all seeds, and acting greedily it does the same: one row says it all.
         found = [u for u in found if u.name != "base" or u.seed == config.seeds[0]]
     return found
 
 
-def _wanted(config: StudyConfig, suite: str, name: str) -> bool:
+def _divided(config: StudyConfig) -> tuple[SuiteTasks, ...]:
+    """Corrections are studied task by task; in the other studies one policy learns a suite's tasks."""
+    if config.study != "corrections":
+        return config.suites
+    return tuple(SuiteTasks(s.suite, (task,)) for s in config.suites for task in s.tasks)
+
+
+def _wanted(config: StudyConfig, tasks: SuiteTasks, name: str) -> bool:
+    if config.study == "corrections" and name in NOISY and tasks != _divided(config)[0]:
+        return False  # wrong flags are studied on one task
+    suite = tasks.suite
     suites = {s.suite for s in config.suites}
     by_suite = [w for w in config.only if w in suites]
     by_name = [w for w in config.only if w not in suites]
@@ -192,8 +210,8 @@ def _rows(config: StudyConfig, unit: Unit, results: Results, store: StageStore, 
         results.put(rows)
         yield from rows
         return
-    rows_of = _hallucination_rows if config.study == "hallucination" else _arm_rows
-    for row in rows_of(config, unit, store, pool):
+    rows_of = {"hallucination": _hallucination_rows, "corrections": _correction_rows}
+    for row in rows_of.get(config.study, _arm_rows)(config, unit, store, pool):
         results.put([row])
         yield row
 
@@ -232,6 +250,15 @@ def _false_successes(audited: Sequence[Row]) -> Row:
         "depths": [a["depth"] for a in imagined],
         "false": "".join("10"[a["real_success"]] for a in imagined),
     }
+
+
+def _correction_rows(config: StudyConfig, unit: Unit, store: StageStore, pool: EnvPool) -> Iterator[Row]:
+    """One row: false and real successes after another round with this arm's corrections."""
+    (task,) = unit.suite.tasks
+    keys: Row = {"suite": unit.suite.suite, "task": task, "arm": unit.name, "seed": unit.seed}
+    job = CorrectionsJob(store, unit.recipe, CORRECTION_ARMS[unit.name], unit.seed, pool)
+    for row in job.rows():
+        yield keys | row | {"config": unit.config(config.study)}
 
 
 def _hallucination_rows(config: StudyConfig, unit: Unit, store: StageStore, pool: EnvPool) -> Iterator[Row]:

@@ -31,6 +31,8 @@ LABELS = {
     "none": "as it was",
     "control": "unflagged corrections (control)",
     "flagged": "flagged corrections",
+    "flagged_10": "flagged corrections, 10 % of flags wrong",
+    "flagged_30": "flagged corrections, 30 % of flags wrong",
 }
 Outcomes = dict[tuple[str, int, int, int], bool]
 """(suite, task, seed, initial state) -> success"""
@@ -212,10 +214,13 @@ def _against(found: Sequence[float | None] | None) -> str:
     return f"{difference:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
+CORRECTION_ORDER = ("none", "control", "flagged", "flagged_10", "flagged_30")
+
+
 def corrections_table(rows: Sequence[Row]) -> str:
     """Before and after corrections: false successes and real success, per arm."""
     lines = []
-    for arm in [a for a in ("none", "control", "flagged") if any(r["arm"] == a for r in rows)]:
+    for arm in [a for a in CORRECTION_ORDER if any(r["arm"] == a for r in rows)]:
         own = [r for r in rows if r["arm"] == arm]
         false = format_rate(sum(r["false_successes"] for r in own), sum(r["imagined_successes"] for r in own))
         real = format_rate(sum(r["successes"] for r in own), sum(r["trials"] for r in own))

@@ -1,0 +1,76 @@
+"""The corrections study: its units, and one task of it from end to end at smoke size."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from apps.cli import main
+from workbench.corrections import FALSE, Flag
+from workbench.reproduce.results import read_rows
+from workbench.reproduce.studies import StudyConfig, SuiteTasks, units
+from wovr_core import recipes
+from wovr_core.data.corrections import CorrectionSet
+from wovr_core.files import read_json
+
+
+def test_units_are_single_tasks_and_noise_is_swept_on_one():
+    config = StudyConfig("corrections", recipes.get("smoke"), (SuiteTasks("libero_object", (0, 4)),), seeds=(0, 1))
+    found = units(config)
+    assert [str(u) for u in found[:3]] == [f"libero_object/0 {arm} seed 0" for arm in ("none", "control", "flagged")]
+    assert all(u.recipe.tasks == u.suite.tasks for u in found)
+    assert {u.suite.tasks for u in found if u.name.startswith("flagged_")} == {(0,)}
+    assert len(found) == 2 * (5 + 3)
+    assert len({u.config("corrections") for u in found}) == len(found)
+    only = units(replace(config, only=("control",), seeds=(1,)))
+    assert [str(u) for u in only] == ["libero_object/0 control seed 1", "libero_object/4 control seed 1"]
+
+
+def flag_every_other(source, rows, threshold):
+    """In place of the audit's: an untrained policy never succeeds, not even in imagination."""
+    names = sorted(str(row["rollout_id"]) for row in rows)
+    return [Flag(name, f"s{i}", 1, 4, 9, FALSE, 3, "audit") for i, name in enumerate(names) if i % 2 == 0]
+
+
+@pytest.mark.slow
+def test_the_study_on_libero(wovr_home, tmp_path, capsys, monkeypatch):
+    """Three arms that differ in what they learned, each row on disk as it comes; a second call has nothing to do."""
+    monkeypatch.setattr("workbench.reproduce.corrections.audit_flags", flag_every_other)
+    argv = [
+        "reproduce", "corrections", "--recipe", "smoke", "--tasks", "libero_object=0", "--seeds", "0", "--results",
+        str(tmp_path), "--run", "proof", "--set", "threads=1", "--set", "rl.success_share=[0,1]",
+        "--set", "evaluate.max_steps=8",
+    ]  # fmt: skip
+    assert main([*argv, "--only", "control", "--only", "none"]) == 0
+    assert {r["arm"] for r in read_rows(tmp_path / "corrections.json")} == {"none", "control"}
+    assert main([*argv, "--only", "flagged"]) == 0
+    rows = {r["arm"]: r for r in read_rows(tmp_path / "corrections.json")}
+    assert {name: r["corrected"] for name, r in rows.items()} == {"none": 0, "control": 2, "flagged": 2}
+    assert len({r["corrections"] for r in rows.values()}) == 3
+    for row in rows.values():
+        assert row["trials"] == 2
+        assert row["still_false"][1] == 1
+        assert row["world_model_error"] > 0
+        assert sum(row[f"reward_{kind}_positives"][1] for kind in ("false", "true")) == 2
+    assert rows["flagged"]["annotator_minutes"] > 0 == rows["control"]["annotator_minutes"]
+
+    run = wovr_home / "runs" / "proof-libero_object"
+    version = rows["flagged"]["corrections"]
+    used = {
+        folder.name.rsplit("-", 1)[0]
+        for folder in run.glob("*-*")
+        if read_json(folder / "config.json")["inputs"].get("corrections") == version
+    }
+    assert used == {"refine", "rl"}
+    manifests = [read_json(p) for p in run.glob("re*-*/*/manifest.json")]
+    assert {"reward", "world_model"} <= {m["kind"] for m in manifests if m["lineage"].get("corrections") == version}
+    made = CorrectionSet(run / "corrections" / version)
+    assert all(c.masked_from == 4 for c in made.corrections)
+
+    before = (tmp_path / "corrections.json").read_text()
+    capsys.readouterr()
+    assert main([*argv, "--only", "none", "--only", "flagged"]) == 0
+    assert (tmp_path / "corrections.json").read_text() == before
+    assert main(["reproduce", "report", "--results", str(tmp_path)]) == 0
+    assert "unflagged corrections (control)" in (tmp_path / "README.md").read_text()
+    assert json.loads(before)["command"] == "wovr reproduce corrections"
