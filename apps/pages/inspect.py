@@ -80,6 +80,7 @@ def build(catalogue: Catalogue, strips: Strips | None = None) -> Page:
             return value, evidence_of(item)
         except (WovrError, OSError) as error:
             log.warning("%s cannot be opened: %s", item.id, error)
+            catalogue.look_again()  # its file has changed since it was listed
             return None, {"id": item.id, "error": str(error)}
 
     def show(event: gr.EventData) -> tuple[Any, Any, list[str]]:

@@ -1387,11 +1387,17 @@ class Scrubber {
     return url;
   }
 
-  /** Keeps the address in step where the host owns its page; rarely, as browsers limit how often. */
+  /**
+   * Keeps the address in step where the host owns its page; rarely, as browsers limit how often. Whoever has gone
+   * elsewhere meanwhile (Back, the gallery) keeps the address of where they are.
+   */
   linkSoon() {
     if (!this.meta?.owns_address || (this.link && this.link.rollout)) return;
     clearTimeout(this.linkTimer);
-    this.linkTimer = setTimeout(() => { if (this.meta && this.el.isConnected) history.replaceState(history.state, "", this.linkTo()); }, 300);
+    const here = location.href;
+    this.linkTimer = setTimeout(() => {
+      if (this.meta && this.el.isConnected && this.el.getClientRects().length && location.href === here) history.replaceState(history.state, "", this.linkTo());
+    }, 300);
   }
 
   async copyLink() {

@@ -60,6 +60,8 @@ def local(home: Path) -> Iterator[LocalBackend]:
     while time.monotonic() < deadline and any(not s.state.ended for s in backend.list()):
         time.sleep(0.05)
     assert not [s for s in backend.list() if not s.state.ended]
+    while time.monotonic() < deadline and any(family(s.id, []) for s in backend.list()):
+        time.sleep(0.05)  # the last of them, the supervisor itself, goes right after it has written the end
     for status in backend.list():
         assert family(status.id, []) == []
 
