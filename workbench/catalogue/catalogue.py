@@ -67,6 +67,8 @@ class Catalogue:
         self._trouble: list[RunProblem] = []
         self._look: _Look | None = None
         self._looked = float("-inf")
+        self._thorough = False
+        """Asked to look at every file; the look under way, if there is one, may have missed the reason."""
         self._found: dict[Path, str] = {}
         self._missing: list[RunProblem] = []
         self._bad: list[RunProblem] = []
@@ -127,9 +129,9 @@ class Catalogue:
         return self._ask(count, {})
 
     def look_again(self) -> None:
-        """Forget when the disk was looked at."""
+        """Have the next question look at every file, also in folders that seem unchanged."""
         with self._guard:
-            self._looked = float("-inf")
+            self._thorough = True
 
     def close(self) -> None:
         """Let go of the database; the next question opens it again."""
@@ -162,18 +164,22 @@ class Catalogue:
 
     def _refresh(self) -> None:
         if self._look is None:
-            if time.monotonic() - self._looked < self.config.seconds:
+            if time.monotonic() - self._looked < self.config.seconds and not self._thorough:
                 if self._indexer:
                     self._indexer.follow_logs()
                 return
             self._found, self._missing = find_runs(self.config)
+            thorough, self._thorough = self._thorough, False
             if not self._found:
                 self._runs, self._bad, self._looked = {}, [], time.monotonic()
                 return
-            self._look = _Look(self._opened(), list(self._found))
+            self._look = _Look(self._opened(), list(self._found), thorough)
         if self._look.wait(self.config.patience):
             self._finish(self._look)
             self._look, self._looked = None, time.monotonic()
+            if self._thorough:  # asked for while that look was under way
+                self._refresh()
+                return
         self._runs = self._registered()
 
     def _finish(self, look: _Look) -> None:
@@ -212,17 +218,18 @@ class Catalogue:
 class _Look(threading.Thread):
     """One update of the store, in the background."""
 
-    def __init__(self, indexer: Indexer, runs: list[Path]) -> None:
+    def __init__(self, indexer: Indexer, runs: list[Path], thorough: bool) -> None:
         super().__init__(name="wovr-look", daemon=True)
         self._indexer, self._run_folders = indexer, runs
         self._stopped = threading.Event()
+        self._options = UpdateOptions(thorough=thorough, stop=self._stopped.is_set)
         self.report: UpdateReport | None = None
         self.error: StoreError | None = None
         self.start()
 
     def run(self) -> None:
         try:
-            self.report = self._indexer.update(self._run_folders, UpdateOptions(stop=self._stopped.is_set))
+            self.report = self._indexer.update(self._run_folders, self._options)
         except StoreError as error:
             self.error = error
 
