@@ -1,0 +1,132 @@
+"""PACE on autopilot, top to bottom: practise in imagination, look how far policy and world model have drifted apart,
+refine when it is time and the budget allows, promote or keep, and write every round down.
+
+It goes on from the models of a finished main job and leaves those alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wovr_core.coevolution.autopilot import AutopilotConfig, Ledger
+from wovr_core.envs.job_pool import JobPool
+from wovr_core.errors import WovrError
+from wovr_core.files import read_json
+from wovr_core.model_files import version_of
+from wovr_core.recipes import Recipe
+from wovr_core.run_folder import Run
+from wovr_core.stages import pace, select_keyframes, train_policy_rl
+from wovr_core.stages.imagine import Simulator
+from wovr_core.stages.rl_gate import GateSimulator
+
+LEDGER = "autopilot.jsonl"
+
+
+@dataclass(frozen=True)
+class State:
+    """What a round begins with."""
+
+    simulator: Simulator
+    reference: Path
+    """The policy at the last refinement."""
+    episodes: tuple[str, ...]
+    versions: tuple[str, ...]
+    calibration_episodes: tuple[str, ...]
+    baseline: float | None = None
+    spent: int = 0
+
+
+def state_of(run: Path) -> State:
+    """A main job's base policy, first world model and reward. Raises WovrError when one is not finished."""
+
+    def outputs(stage: str) -> dict[str, Any]:
+        path = run / stage / "outputs.json"
+        if not path.is_file():
+            raise WovrError(f"{run} has no finished stage {stage!r}; run `wovr run reward --run {run.name}` first")
+        return dict(read_json(path)["outputs"])
+
+    base, demos, policy = outputs("collect_base"), outputs("collect"), Path(outputs("sft")["policy"])
+    world_model, reward = outputs("world_model"), outputs("reward")
+    return State(
+        simulator=Simulator(policy, Path(world_model["world_model"]), Path(reward["reward"])),
+        reference=policy,
+        episodes=(base["episodes"], demos["episodes"]),
+        versions=(base["version"], demos["version"]),
+        calibration_episodes=tuple(reward["held_out"]),
+    )
+
+
+def autopilot(
+    run: Run, recipe: Recipe, config: AutopilotConfig, rounds: int, pool: JobPool, probe_episodes: int = 2
+) -> Iterator[dict[str, Any]]:
+    """Rounds of practice and PACE; each is in the ledger, RUN/autopilot.jsonl, when it is yielded. Resumes.
+
+    probe_episodes: real episodes a task that show the world model's error, where the policy has drifted.
+    """
+    torch.set_num_threads(recipe.threads)
+    ledger, state = Ledger(run.path / LEDGER), state_of(run.path)
+    probe = replace(recipe.collect_evolved, episodes=probe_episodes)
+    pace_config = pace.PaceConfig(config, probe, recipe.collect_evolved, recipe.refine)
+    for number in range(1, rounds + 1):
+        seed, name = recipe.seed + number, f"pilot{number:02d}"
+        kf_inputs = select_keyframes.KeyframeInputs(state.episodes, state.versions, state.simulator.world_model, seed)
+        starts = run.stage(f"{name}_keyframes", select_keyframes.run, recipe.keyframes, kf_inputs)
+        gate = GateSimulator(recipe.env, pool)
+        rl_inputs = train_policy_rl.PolicyRLInputs(state.simulator, starts.keyframes, starts.version, seed, gate)
+        practised = run.stage(f"{name}_rl", train_policy_rl.run, recipe.rl, rl_inputs)
+        before = replace(state.simulator, policy=Path(practised.policy))
+        inputs = pace.PaceInputs(
+            env=recipe.env,
+            tasks=recipe.tasks,
+            pool=pool,
+            simulator=before,
+            reference=state.reference,
+            episodes=state.episodes,
+            versions=state.versions,
+            calibration_episodes=state.calibration_episodes,
+            reward_training=recipe.reward,
+            baseline=state.baseline,
+            spent=state.spent,
+            seed=seed,
+        )
+        done = run.stage(f"{name}_pace", pace.run, pace_config, inputs)
+        entry = {"round": number, "practised_with": state.simulator.versions()} | _entry(before, done)
+        ledger.add(entry)
+        state = State(
+            simulator=Simulator(before.policy, Path(done.world_model), Path(done.reward)),
+            reference=Path(done.reference),
+            episodes=tuple(done.episodes),
+            versions=tuple(done.versions),
+            calibration_episodes=state.calibration_episodes,
+            baseline=done.baseline,
+            spent=done.spent,
+        )
+        yield entry
+
+
+def _entry(before: Simulator, done: pace.PaceOutputs) -> dict[str, Any]:
+    refined = done.refined or {}
+    candidates = {}
+    if done.refined is not None:
+        # The refined models lie beside each other, promoted or not.
+        folder = Path(done.episodes[-1]).parents[1] / "refine"
+        candidates = {kind: version_of(folder / kind) for kind in ("world_model", "reward")}
+    return {
+        "policy": version_of(before.policy),
+        "action": done.action,
+        "reason": done.reason,
+        "drift": round(done.drift, 6),
+        "error": done.error,
+        "candidates": candidates,
+        "promoted": {kind: bool(refined.get(f"{kind}_promoted", False)) for kind in candidates},
+        "before": refined.get("before", {}),
+        "after": refined.get("after", {}),
+        "world_model": version_of(Path(done.world_model)),
+        "reward": version_of(Path(done.reward)),
+        "spent": done.spent,
+    }
