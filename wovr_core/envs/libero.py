@@ -26,6 +26,10 @@ from wovr_core.errors import UnknownNameError, WovrError
 from wovr_core.types import ACTION_DIM, NULL_ACTION, FloatArray, Frames, StateArray, TaskId
 
 EVALUATION_STATES = 50
+AT_REST = 0.02
+"""Speed (m/s) below which an object counts as lying still: a millimetre a step."""
+FALLING_STEPS = 40
+"""A training start waits at most so much longer for objects that still fall: in living rooms from over a metre."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,7 @@ class LiberoEnv:
             # rotation goal stay those of the nominal pose.
             self.data.qpos[self._scene.arm] += np.random.randn(len(self._scene.arm)) * self.config.joint_noise
         self._mujoco.mj_forward(self.model, self.data)
-        return self._settle()
+        return self._settle(FALLING_STEPS)
 
     def reset_to_initial(self, index: int) -> Frames:
         """Go to one of LIBERO's 50 evaluation states; where fixtures are drawn (LIBERO leaves them out of
@@ -253,9 +257,11 @@ class LiberoEnv:
         with libero_suites.without_contacts(self.model):
             libero_suites.retry_placement(draw)
 
-    def _settle(self) -> Frames:
+    def _settle(self, longer: int = 0) -> Frames:
         self._observe()
-        for _ in range(self.config.settle_steps):
+        for step in range(self.config.settle_steps + (longer if self.config.settle_steps else 0)):
+            if step >= self.config.settle_steps and self._scene.fastest(self.data) < AT_REST:
+                break
             self.advance(NULL_ACTION)
         return self.frame()
 

@@ -25,6 +25,8 @@ class SceneIndex:
         """Indices of the arm's 7 joints in qpos."""
         self._fingers = [int(model.get_joint_qpos_addr(joint)) for joint in gripper.joints]
         self._movable = movable
+        free = [body for body in (self._bodies[name] for name in movable) if model._model.body_dofnum[body] == 6]
+        self._drift = model._model.body_dofadr[free][:, None] + np.arange(3)
         self._owner = _owners(model._model, [self._bodies[name] for name in movable])
         self._left_pad = _mark(model, gripper.important_geoms["left_fingerpad"])
         self._right_pad = _mark(model, gripper.important_geoms["right_fingerpad"])
@@ -52,6 +54,10 @@ class SceneIndex:
         if name not in self._sites:
             raise UnknownNameError("site", name, self._sites)
         return np.asarray(data.site_xpos[self._sites[name]], dtype=np.float32)
+
+    def fastest(self, data: Any) -> float:
+        """Speed (m/s) of the movable object that moves fastest."""
+        return float(np.linalg.norm(data.qvel[self._drift], axis=1).max(initial=0.0))
 
     def gripper_width(self, data: Any) -> float:
         """Sum of both fingers' travel, in m."""

@@ -290,6 +290,18 @@ def test_a_task_of_the_long_suite_starts_as_it_should() -> None:
     check_suite("libero_10", 4)
 
 
+def test_a_start_waits_for_what_falls() -> None:
+    """In this living room three boxes are dropped from over a metre."""
+    env = LiberoEnv(LiberoConfig("libero_10", size=16), 0)
+    env.reset(0)
+    before = env.poses()
+    env.advance(NULL_ACTION)
+    after = env.poses()
+    moved = {name: float(np.linalg.norm(after[name][:3] - before[name][:3])) for name in before}
+    assert max(moved.values()) < 0.002, moved
+    env.close()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("suite", "task"), [("libero_spatial", 5), ("libero_object", 7), ("libero_goal", 0), ("libero_10", 2),
