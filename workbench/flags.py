@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from workbench.corrections import FALSE, MISSED, Flag, Source, runs, success_run
 from workbench.run_data import RunData
 from workbench.scrubber.history import Event, History
@@ -24,8 +26,10 @@ _SECONDS_PER_FLAG = 15.0
 
 
 def audit_flags(source: Source, rows: Sequence[Mapping[str, Any]], threshold: float) -> list[Flag]:
-    """What the audit's rows (audit/rows.json) find wrong; threshold: grey levels from which on imagination has left
-    reality.
+    """What the audit's rows (audit/rows.json) find wrong.
+
+    threshold: grey levels from which on imagination may have left reality. Where rollouts whose success is confirmed
+    differ as much, it is raised to what nine in ten of them stay below: a little blur misleads nobody.
 
     A false success: the frames judged successful from the first one on, and, as "other", the frames before it in
     which imagination had left reality already. A missed success: the frames in which the task was really done.
@@ -33,13 +37,16 @@ def audit_flags(source: Source, rows: Sequence[Mapping[str, Any]], threshold: fl
     Raises CorruptFileError for a rollout or replay that cannot be read.
     """
     found: list[Flag] = []
+    confirmed = [r for r in rows if r["imagined_success"] and r["real_success"]]
+    peaks = [max(r["divergence"][: int(r["depth"]) + 1]) for r in confirmed]
+    threshold = max(threshold, float(np.quantile(peaks, 0.9))) if peaks else threshold
     for row in rows:
         name, depth = str(row["rollout_id"]), int(row["depth"])
         if row["imagined_success"] and not row["real_success"]:
             summary = read_rollout_summary(source.rollouts / f"{name}{SUFFIX}")
             limit = float(summary.info["success_threshold"])
             found.append(_flag(name, *success_run(summary.p_success, limit, depth), FALSE, 3))
-            left = next((k for k, d in enumerate(row["divergence"][:depth]) if d >= threshold), None)
+            left = next((k for k, d in enumerate(row["divergence"][:depth]) if d > threshold), None)
             if left is not None:
                 found.append(_flag(name, left, depth - 1, "other", 1))
         elif row["real_success"] and not row["imagined_success"]:

@@ -8,7 +8,7 @@ import pytest
 
 from apps.cli import main
 from workbench.corrections import CorrectionsConfig, Flag, make, remake, source_of
-from workbench.flags import AUDITOR, add_audit_flags, annotation_minutes, logged_flags
+from workbench.flags import AUDITOR, add_audit_flags, annotation_minutes, audit_flags, logged_flags
 from workbench.scrubber.span_log import SpanLog
 from workbench.store.checkpoints import find_checkpoints, find_edges
 from wovr_core.data.corrections import CorrectionSet, reference_of
@@ -56,6 +56,11 @@ def test_divergence_before_the_false_success_is_flagged_too(run, make_rollout):
     row = next(r for r in rows if r["rollout_id"] == "r-false")
     row["divergence"][5] = 30.0
     (run / "audit" / "rows.json").write_text(json.dumps(rows))
+    confirmed = next(r for r in rows if r["rollout_id"] == "r-true")
+    flags = audit_flags(source_of(run), rows, 12.0)
+    assert [(f.first, f.last) for f in flags if f.label == "other"] == [(5, 11)]
+    confirmed["divergence"][3] = 30.0  # a confirmed success differs as much: that is no fault then
+    assert not [f for f in audit_flags(source_of(run), rows, 12.0) if f.label == "other"]
     made = set_of(run)
     assert by_rollout(made)["r-false"].masked_from == 5
     assert [(x.first, x.success) for x in by_rollout(made)["r-false"].labels] == [(12, False)]

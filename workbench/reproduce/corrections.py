@@ -156,14 +156,16 @@ class CorrectionsJob(ArmJob):
         new = self.store.stage("collect_new", collect.run_policy_episodes, recipe.collect_evolved, inputs)
         folders, versions = (new.episodes, *shared.folders), (new.version, *shared.versions)
         keyframes = self._keyframes(folders, versions, world_model, seed + 1)
-        rollouts, audited = self._imagined(simulator, keyframes, seed)
+        # From all of them: flags are to be found.
+        rollouts, audited = self._imagined(simulator, keyframes, seed, recipe.keyframes.count)
         return Before(shared, simulator, tuple(reward.held_out), new, keyframes, rollouts, audited)
 
     def _imagined(
-        self, simulator: Simulator, starts: select_keyframes.KeyframeOutputs, seed: int
+        self, simulator: Simulator, starts: select_keyframes.KeyframeOutputs, seed: int, count: int
     ) -> tuple[imagine.ImagineOutputs, audit.AuditOutputs]:
         inputs = imagine.ImagineInputs(simulator, starts.keyframes, starts.version, seed)
-        rollouts = self.store.stage("imagine", imagine.run, self.recipe.imagine, inputs)
+        config = replace(self.recipe.imagine, starts=count)
+        rollouts = self.store.stage("imagine", imagine.run, config, inputs)
         audit_inputs = audit.AuditInputs(self.recipe.env, rollouts.rollouts, rollouts.version, self.pool)
         return rollouts, self.store.stage("audit", audit.run, self.recipe.audit, audit_inputs)
 
@@ -245,4 +247,4 @@ class CorrectionsJob(ArmJob):
         seed = derive_seed(self.seed, "after_corrections") % 2**31
         inputs = select_keyframes.KeyframeInputs(shared.folders, shared.versions, model, seed)
         starts = self.store.stage("audit_keyframes", select_keyframes.run, self.plain.keyframes, inputs)
-        return self._imagined(simulator, starts, seed)[1]
+        return self._imagined(simulator, starts, seed, self.recipe.imagine.starts)[1]

@@ -45,7 +45,7 @@ def test_the_study_on_libero(wovr_home, tmp_path, capsys, monkeypatch):
     assert {r["arm"] for r in read_rows(tmp_path / "corrections.json")} == {"none", "control"}
     assert main([*argv, "--only", "flagged"]) == 0
     rows = {r["arm"]: r for r in read_rows(tmp_path / "corrections.json")}
-    assert {name: r["corrected"] for name, r in rows.items()} == {"none": 0, "control": 2, "flagged": 2}
+    assert {name: r["corrected"] for name, r in rows.items()} == {"none": 0, "control": 5, "flagged": 5}
     assert len({r["corrections"] for r in rows.values()}) == 3
     for row in rows.values():
         assert row["trials"] == 2
