@@ -35,7 +35,7 @@ class RLCorrections:
         self._policy = policy_version
         self._horizons: dict[str, list[tuple[int, int]]] = {}
         self.bounded = 0
-        """Fresh rollouts that were cut so far."""
+        """Fresh rollouts of the latest update that were cut."""
         for horizon in corrections.horizons if corrections else ():
             self._horizons.setdefault(horizon.reference, []).append((horizon.step, horizon.frame))
 
@@ -54,7 +54,8 @@ class RLCorrections:
                 yield RolloutGroup(group.id, rollouts)
 
     def bound(self, groups: Sequence[RolloutGroup]) -> list[RolloutGroup]:
-        """Fresh groups, each cut where its start's horizon lies."""
+        """An update's fresh groups, each cut where its start's horizon lies."""
+        self.bounded = 0
         return [self._bounded(group) for group in groups]
 
     def _bounded(self, group: RolloutGroup) -> RolloutGroup:

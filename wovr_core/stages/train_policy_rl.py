@@ -141,7 +141,8 @@ def run(
             ]
             batches += [of_rollouts(group) for group in corrections.replayed(update)]
             metrics = learn(policy, optimizer, batches, config, tally)
-            training.log(_summary(groups) | metrics | audited)
+            bounded = {"bounded_rollouts": float(corrections.bounded)} if inputs.corrections else {}
+            training.log(_summary(groups) | metrics | audited | bounded)
 
     path = folder.path / "policy"
     lineage = {k: v for k, v in versions.items() if k != "policy"} | {"parent": start_version}
