@@ -194,7 +194,7 @@ def check_same_physics(suite: str, task: int, steps: int) -> None:
         env.close()
     (fast, fewer), (stock, faces) = results
     np.testing.assert_array_equal(fast, stock)
-    assert fewer < faces / 2
+    assert fewer < 0.75 * faces, "the comparison says nothing unless the meshes differ; still ones stay as they are"
 
 
 def test_the_physics_are_the_same_bit_for_bit() -> None:
