@@ -226,7 +226,7 @@ def test_no_worker_outlives_its_parent(tmp_path: Path, blow: str) -> None:
         begin = time.monotonic()
         if blow == "interrupt":
             os.killpg(parent.pid, signal.SIGINT)  # as a terminal does: parent and workers alike
-            _, stderr = parent.communicate(timeout=20)
+            _, stderr = parent.communicate(timeout=90)
             assert time.monotonic() - begin < 10
             assert stderr.count("Traceback") == 1
             assert stderr.rstrip().endswith("KeyboardInterrupt")
