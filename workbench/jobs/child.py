@@ -67,6 +67,8 @@ class Child:
         self.exit_code: int | None = None
         """None while it runs, and for one that was adopted."""
         self.cpu_seconds: float | None = None
+        self.largest_mb: float | None = None
+        """What the largest of its processes took at most, known once it has ended."""
         self._folder = log
 
     @staticmethod
@@ -118,6 +120,7 @@ class Child:
             if pid == self.key.pid:
                 self.exit_code = os.waitstatus_to_exitcode(status)
                 self.cpu_seconds = round(used.ru_utime + used.ru_stime, 3)  # its reaped descendants' included
+                self.largest_mb = used.ru_maxrss / 1024
         return self.exit_code is None and not select.select([self.descriptor], [], [], 0)[0]
 
     def memory_mb(self, job: str) -> float:

@@ -126,8 +126,7 @@ class Supervisor:
                 child.end(self.folder.id, self.waker)
                 break
             if time.monotonic() >= next_sample:
-                peak = max(child.memory_mb(self.folder.id), self.state.peak_memory_mb or 0.0)
-                self.state = replace(self.state, peak_memory_mb=round(peak, 1))
+                self._saw_memory(child.memory_mb(self.folder.id))
                 next_sample = time.monotonic() + SAMPLE_EVERY
             self.waker.wait(max(0.0, next_sample - time.monotonic()), child)
         left = sweep(self.folder.id, patience=2.0)
@@ -135,7 +134,12 @@ class Supervisor:
             self.folder_says(f"ended {left} processes that it had left behind")
         ended = child.ended() if child.exit_code is not None else self._unseen()
         self.state = replace(self.state, cpu_seconds=child.cpu_seconds)
+        if child.largest_mb is not None:  # it may have ended before the first sample
+            self._saw_memory(child.largest_mb)
         self._finish_attempt(ended)
+
+    def _saw_memory(self, megabytes: float) -> None:
+        self.state = replace(self.state, peak_memory_mb=round(max(megabytes, self.state.peak_memory_mb or 0.0), 1))
 
     def folder_says(self, line: str) -> None:
         """A line of ours in the job's log."""

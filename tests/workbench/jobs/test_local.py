@@ -101,8 +101,9 @@ def test_leftovers_are_ended_when_a_job_ends_by_itself(local, probe):
     assert "left behind" in local.logs(job).text
 
 
-def test_memory_is_sampled(local, probe, until, awake):
-    job = local.submit(probe("sleep", seconds=2.5), "k")
+@pytest.mark.parametrize("seconds", [0.0, 2.5])  # ended before the first sample, and sampled
+def test_peak_memory_is_recorded(local, probe, seconds):
+    job = local.submit(probe("sleep", seconds=seconds), "k")
     peak = contract.wait(local, job, 20).peak_memory_mb
     assert 3 < peak < 100
 
