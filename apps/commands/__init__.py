@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from apps.commands import autopilot, correct, jobs, renderers, reproduce, store, tracking
+from apps.commands import autopilot, correct, jobs, renderers, reproduce, review, store, tracking
 
 
 class Group(Protocol):
@@ -17,4 +17,4 @@ class Group(Protocol):
     def add_commands(self, commands: Any, common: Any) -> None: ...
 
 
-GROUPS: tuple[Group, ...] = (tracking, reproduce, jobs, store, renderers, correct, autopilot)
+GROUPS: tuple[Group, ...] = (tracking, reproduce, jobs, store, renderers, correct, autopilot, review)
