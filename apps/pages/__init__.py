@@ -1,1 +1,37 @@
-"""One file per page of the app."""
+"""Pages of the app, one module each: `build(services)` adds the page's components to the Blocks around it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter
+
+
+@dataclass(frozen=True)
+class PageParts:
+    """What a page has beside its components."""
+
+    router: APIRouter
+    """The routes that feed it: its assets, pictures, files by id."""
+    head: str
+    """For the document's <head>: its style sheet."""
+
+
+@dataclass(frozen=True)
+class PageInfo:
+    """A page in the navigation, in order."""
+
+    path: str
+    """Behind the app's root; empty for the first page."""
+    title: str
+    module: str
+    """Imported when the app is made: it holds `build(services: Services) -> PageParts`."""
+    help: str
+    """One line: what it is for."""
+
+
+PAGES: tuple[PageInfo, ...] = (
+    PageInfo("", "Inspect", "apps.pages.inspect", "Find rollouts and scrub imagined against real"),
+)

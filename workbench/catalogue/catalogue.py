@@ -74,6 +74,12 @@ class Catalogue:
         self._bad: list[RunProblem] = []
         self._runs: dict[int, Path] = {}
 
+    @property
+    def store(self) -> Store:
+        """The store that this looks into."""
+        with self._guard:
+            return self._opened().store
+
     def answer(self, query: queries.Query) -> queries.Found:
         """One page of what a query finds."""
         return self._ask(lambda session, runs: queries.answer(session, query, runs), queries.nothing(query))

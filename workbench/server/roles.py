@@ -1,0 +1,41 @@
+"""Roles, and the user that a request comes from. Checked where something is done, never by hiding a button."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from wovr_core.errors import WovrError
+
+
+class Role(IntEnum):
+    """Each may do all that the ones before it may."""
+
+    VIEWER = 1
+    """Looks at runs, rollouts, jobs and reports."""
+    ANNOTATOR = 2
+    """Flags spans, works through the review queue."""
+    OPERATOR = 3
+    """Launches, cancels and retries jobs; makes corrections; adjudicates."""
+    ROBOT = 4
+    """Arms a robot."""
+
+
+class ForbiddenError(WovrError):
+    """The user's role does not suffice."""
+
+
+@dataclass(frozen=True)
+class User:
+    """Who a request comes from."""
+
+    name: str
+    role: Role
+
+    def may(self, role: Role) -> bool:
+        return self.role >= role
+
+    def require(self, role: Role, what: str) -> None:
+        """Raises ForbiddenError, which says what was refused, unless the role suffices."""
+        if not self.may(role):
+            raise ForbiddenError(f"{self.name} ({self.role.name.lower()}) may not {what}: that takes {role.name.lower()}")
