@@ -38,4 +38,5 @@ class User:
     def require(self, role: Role, what: str) -> None:
         """Raises ForbiddenError, which says what was refused, unless the role suffices."""
         if not self.may(role):
-            raise ForbiddenError(f"{self.name} ({self.role.name.lower()}) may not {what}: that takes {role.name.lower()}")
+            mine, needed = self.role.name.lower(), role.name.lower()
+            raise ForbiddenError(f"{self.name} ({mine}) may not {what}: that takes the role {needed}")
