@@ -47,7 +47,8 @@ class LocalBackend:
         """See `JobBackend.submit`."""
         if not key or len(key) > 1024:
             raise WovrError("a job's key must be a text of 1 to 1024 characters")
-        folder = self._folder(sha256(key.encode()).hexdigest()[:12])
+        # The home is in it: by the id alone a job's processes are found again, and another home may use the same key.
+        folder = self._folder(sha256(f"{self.home}\0{key}".encode()).hexdigest()[:12])
         if not folder.exists():
             spec.check()
             Capacity.read(self.jobs).refuse(spec.to_json()["resources"])

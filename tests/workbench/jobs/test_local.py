@@ -15,7 +15,9 @@ import pytest
 from workbench.jobs import backend as contract
 from workbench.jobs.backend import JobState
 from workbench.jobs.kinds import JobKind, register_kind
+from workbench.jobs.local import LocalBackend
 from workbench.jobs.processes import ProcessKey, family
+from workbench.jobs.queue import Capacity
 from workbench.jobs.spec import JobSpec
 from wovr_core.errors import CorruptFileError
 
@@ -106,6 +108,23 @@ def test_peak_memory_is_recorded(local, probe, seconds):
     job = local.submit(probe("sleep", seconds=seconds), "k")
     peak = contract.wait(local, job, 20).peak_memory_mb
     assert 3 < peak < 100
+
+
+def test_the_same_key_in_another_home_is_another_job(local, probe, home, tmp_path, awake):
+    """A job's processes are found by its id: stopping it must not reach those of another home."""
+    other = LocalBackend(tmp_path / "other")
+    other.jobs.mkdir(parents=True)
+    Capacity(cores=4, memory_mb=8000, gpus=0).write(other.jobs)
+    mine, theirs = (backend.submit(probe("polite"), "k") for backend in (local, other))
+    try:
+        awake(local, mine)
+        awake(other, theirs)
+        local.stop(mine)
+        assert contract.wait(local, mine, 12).state is JobState.CANCELLED
+        assert other.status(theirs).state is JobState.RUNNING
+    finally:
+        other.stop(theirs)
+        contract.wait(other, theirs, 12)
 
 
 def test_a_job_of_a_job_is_not_its_child(local, probe, home, awake):
