@@ -199,8 +199,8 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _app(arguments: argparse.Namespace) -> int:
-    from apps.app import AppConfig, serve
     from apps.guard import check_share
+    from apps.serving import AppConfig, serve
 
     check_share(share=arguments.share)
     browser = not arguments.no_browser

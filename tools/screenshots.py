@@ -149,13 +149,14 @@ def report(browser: Browser, run: Path, out: Path) -> None:
 def inspect(browser: Browser, run: Path, options: argparse.Namespace) -> None:
     """Gallery and scrubber, light and dark."""
     from apps.app import create_app
+    from apps.services import Services
 
     catalogue = Catalogue(CatalogueConfig(runs=run.parent))
     item = chosen(catalogue, options.item)
     frame = options.frame if options.frame is not None else telling_frame(item)
     if options.span:
         annotate(catalogue, item, options.span)
-    with served(create_app(catalogue)) as url:
+    with served(create_app(Services(catalogue))) as url:
         for width, height in SIZES:
             for scheme in ("light", "dark"):
                 page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]

@@ -5,21 +5,10 @@
  * and of an open item ?rollout=ID, to which the scrubber adds frame and span.
  */
 
+import { el as h } from "./dom.js";
+
 const FILTERS = ["verdict", "outcome", "label", "run", "kind", "task", "depth", "policy", "world_model"];
 const PATIENCE = 30_000;
-
-/** An element. `text` becomes textContent, on* a listener, everything else an attribute. */
-function h(tag, props = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(props)) {
-    if (value === undefined || value === null || value === false) continue;
-    if (name === "text") node.textContent = value;
-    else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else node.setAttribute(name, value === true ? "" : value);
-  }
-  node.append(...children.filter((child) => child !== null && child !== undefined));
-  return node;
-}
 
 const plural = (n, one, many = `${one}s`) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
 
@@ -57,7 +46,7 @@ const linked = () => new URLSearchParams(location.search).get("rollout");
 // ----------------------------------------------------------------------------------------------- page
 
 export function mount({ element, props, watch, emit, ask }) {
-  const host = element.querySelector(".wovr-page") ?? element;
+  const host = element.querySelector(".wovr-inspect") ?? element;
   const page = new Page(host, props, emit, ask);
   watch("value", () => page.arrived(props.value));
   host.wovrInspect = page;
@@ -68,7 +57,6 @@ class Page {
   constructor(host, props, emit, ask) {
     Object.assign(this, { host, props, emit, ask, query: readAddress(), answer: null, asked: 0, evidence: null });
     this.build();
-    restoreTheme();
     addEventListener("popstate", () => this.followAddress());
     this.refresh();
     if (linked()) this.open(linked(), null); else this.view("gallery");
@@ -81,15 +69,14 @@ class Page {
       oninput: () => { clearTimeout(this.typing); this.typing = setTimeout(() => this.change({ text: ui.search.value.trim() }), 180); } });
     ui.order = h("select", { "aria-label": "order", onchange: () => this.change({ order: ui.order.value }) });
     ui.again = h("button", { type: "button", text: "Look again", title: "look for new runs and rollouts", onclick: () => this.refresh(true) });
-    ui.theme = h("button", { type: "button", text: "Light / dark", title: "switch between light and dark", onclick: switchTheme });
-    ui.top = h("header", { class: "wovr-top" }, h("h1", {}, "WoVR workbench", h("small", { text: "Inspect" })), ui.count, h("span", { class: "gap" }),
-      ui.search, h("label", {}, "order", ui.order), ui.again, ui.theme);
+    ui.top = h("header", { class: "wovr-top" }, h("h1", { text: "Inspect" }), ui.count, h("span", { class: "gap" }),
+      ui.search, h("label", {}, "order", ui.order), ui.again);
     ui.rail = h("nav", { class: "wovr-rail", "aria-label": "filters" });
     ui.problems = h("div");
     ui.grid = h("div", { class: "wovr-grid" });
     ui.pages = h("div", { class: "wovr-pages", hidden: true });
     ui.blank = h("div", { class: "wovr-blank", hidden: true });
-    ui.main = h("main", { class: "wovr-main" }, ui.problems, ui.grid, ui.pages, ui.blank);
+    ui.main = h("section", { "aria-label": "rollouts", class: "wovr-main" }, ui.problems, ui.grid, ui.pages, ui.blank);
     ui.gallery = h("div", { class: "wovr-gallery" }, ui.top, h("div", { class: "wovr-body" }, ui.rail, ui.main));
     ui.item = h("aside", { class: "wovr-item", "aria-label": "evidence", hidden: true });
     this.host.replaceChildren(ui.gallery, ui.item);
@@ -260,8 +247,7 @@ class Page {
   }
 
   back() {
-    return h("div", { class: "head" }, h("button", { type: "button", text: "‹ Gallery", onclick: () => this.leave() }),
-      h("button", { type: "button", class: "plain", text: "◐", title: "switch between light and dark", "aria-label": "switch between light and dark", onclick: switchTheme }));
+    return h("div", { class: "head" }, h("button", { type: "button", text: "‹ Gallery", onclick: () => this.leave() }));
   }
 
   notOpened(evidence) {
@@ -322,15 +308,4 @@ function spark(values) {
 function scrubber() {
   for (const node of document.querySelectorAll("#wovr-scrubber .wovr-scrubber, #wovr-scrubber .wovr-scrubber *")) if (node.wovrScrubber) return node.wovrScrubber;
   return null;
-}
-
-function switchTheme() {
-  const dark = document.body.classList.toggle("dark");
-  try { localStorage.setItem("wovr-theme", dark ? "dark" : "light"); } catch { /* a browser that keeps nothing */ }
-}
-
-function restoreTheme() {
-  let kept = null;
-  try { kept = localStorage.getItem("wovr-theme"); } catch { /* the same */ }
-  if (kept === "dark" || kept === "light") document.body.classList.toggle("dark", kept === "dark");
 }

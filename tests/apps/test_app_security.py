@@ -16,10 +16,12 @@ import pytest
 
 pytest.importorskip("gradio")
 
-from apps.app import create_app, listening
+from apps.app import create_app
 from apps.bench.browser import served
 from apps.cli import main
 from apps.guard import RefusedError, check_host, check_share, is_loopback_name
+from apps.services import Services
+from apps.serving import listening
 from workbench.catalogue.catalogue import Catalogue, CatalogueConfig
 from wovr_core.errors import WovrError
 
@@ -36,7 +38,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
         patch.setenv("GRADIO_MCP_SERVER", "true")
         patch.setenv("GRADIO_VIBE_MODE", "1")
         patch.setenv("GRADIO_ROOT_PATH", "https://elsewhere.example")
-        server = create_app(Catalogue(CatalogueConfig(runs=home / "runs")))
+        server = create_app(Services(Catalogue(CatalogueConfig(runs=home / "runs"))))
         with served(server) as url:
             yield SimpleNamespace(url=url, home=home, port=int(url.rsplit(":", 1)[1]))
 
@@ -82,7 +84,7 @@ def test_the_command_refuses_in_one_line(
     argv: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WOVR_HOME", str(tmp_path))
-    monkeypatch.setattr("apps.app.create_app", lambda catalogue: None)
+    monkeypatch.setattr("apps.app.create_app", lambda services: None)
     assert main(["app", "--no-browser", *argv]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("wovr: ")
@@ -131,7 +133,8 @@ def test_posts_of_other_sites_are_refused(app: SimpleNamespace, headers: dict[st
     "path",
     [
         "/wovr/inspect/strips/..%2F..%2F..%2Fsecret.txt", "/wovr/inspect/strips/../../../secret.txt",
-        "/wovr/inspect/strips/%2Fetc%2Fpasswd", "/wovr/inspect/inspect-x.py", "/wovr/inspect/inspect-..%2F..%2Fapp.py",
+        "/wovr/inspect/strips/%2Fetc%2Fpasswd", "/wovr/assets/app.py", "/wovr/assets/..%2Fapp.py",
+        "/wovr/assets/dom-..%2F..%2Fapp.py", "/wovr/plotly-..%2Fapp.js",
         "/wovr/scrubber/packs/..%2F..%2Fsecret.txt", "/wovr/scrubber/module-..%2F..%2F..%2Fsecret.txt",
         "/gradio_api/file=HOME/secret.txt", "/file=HOME/secret.txt", "/gradio_api/file=/etc/passwd",
         "/gradio_api/file/HOME/secret.txt", "/gradio_api/proxy=http://evil.example", "/static/..%2F..%2Fapp.py",

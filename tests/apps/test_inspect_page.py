@@ -19,6 +19,7 @@ from playwright.sync_api import Page, expect
 
 from apps.app import create_app
 from apps.bench.browser import chromium, chromium_path, served
+from apps.services import Services
 from workbench.catalogue.catalogue import Catalogue, CatalogueConfig
 from workbench.catalogue.strips import Strips
 from workbench.scrubber.sample import block, numbered_rollout
@@ -59,7 +60,7 @@ def site(chrome: Any, tmp_path: Path) -> Iterator[SimpleNamespace]:
     catalogue = Catalogue(CatalogueConfig(runs=runs, seconds=0.0))
     pages: list[Page] = []
     problems: list[str] = []
-    with served(create_app(catalogue, Strips(tmp_path / "cache"))) as url:
+    with served(create_app(Services(catalogue, strips=Strips(tmp_path / "cache")))) as url:
 
         def visit(path: str = "/", **options: Any) -> Page:
             page = chrome.new_page(viewport={"width": 1280, "height": 720}, **options)
@@ -317,7 +318,7 @@ def test_light_and_dark_are_remembered_and_nothing_overflows(site: SimpleNamespa
     ready(page)
     background = "getComputedStyle(document.querySelector('.wovr-page')).backgroundColor"
     light = page.evaluate(background)
-    page.locator("button", has_text="Light / dark").click()
+    page.get_by_label("colours: light or dark").select_option("dark")
     assert page.evaluate(background) != light
     page.reload()
     ready(page)
