@@ -41,9 +41,16 @@ def _check_keys(kind: Any, values: dict[str, Any], where: str) -> None:
 
 
 def _hints(kind: Any) -> dict[str, Any]:
-    from typing import get_type_hints
+    """Types of the fields; a group that may be absent (`Group | None`) counts as the group."""
+    from types import NoneType
+    from typing import get_args, get_type_hints
 
-    return get_type_hints(kind)
+    hints = get_type_hints(kind)
+    for name, hint in hints.items():
+        groups = [part for part in get_args(hint) if dataclasses.is_dataclass(part)]
+        if len(groups) == 1 and set(get_args(hint)) == {groups[0], NoneType}:
+            hints[name] = groups[0]
+    return hints
 
 
 def override(config: Config, assignments: Sequence[str]) -> Config:
@@ -78,8 +85,10 @@ def _assign(kind: Any, values: dict[str, Any], path: list[str], value: Any, key:
     if rest:
         if not dataclasses.is_dataclass(inner):
             raise WovrError(f"--set {key}: {name} has no parts; set {name} itself")
+        if values.get(name) is None:  # a group that was absent begins with its defaults
+            values[name] = {}
         _assign(inner, values[name], rest, value, key)
-    elif dataclasses.is_dataclass(inner):
+    elif dataclasses.is_dataclass(inner) and value is not None:
         parts = ", ".join(field.name for field in dataclasses.fields(inner))
         raise WovrError(f"--set {key}: {name} is a group; set one of its keys: {parts}")
     else:

@@ -27,7 +27,7 @@ from wovr_core.world_model.corrected_windows import weighted_sequences
 from wovr_core.world_model.model import WorldModel
 from wovr_core.world_model.motion import moving_region
 from wovr_core.world_model.quality import imagine_episode
-from wovr_core.world_model.windows import LatentWindows
+from wovr_core.world_model.windows import windows_for
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def run(
     corrections = CorrectionSet(inputs.corrections) if inputs.corrections else None
     sequences = weighted_sequences(corrections) if corrections else []
     error_before = world_model_error(world_model, deciding, config.solver_steps, inputs.seed)
-    windows = LatentWindows(
+    windows = windows_for(
         world_model.codec,
         [*(e.frames for e in training), *(s.frames for s in sequences)],
         [*(e.actions for e in training), *(s.actions for s in sequences)],

@@ -25,6 +25,8 @@ class VideoCodec(Protocol):
 
     channels: int
     spatial: int
+    per_frame: bool
+    """Whether a frame's latents are its own, whatever came before: then they can be cached."""
 
     def encode(self, frames: torch.Tensor) -> torch.Tensor:
         """frames u8 (B, 1 + 4 (L - 1), H, W, 3) -> normalised latents (B, L, Dc, h, w) float32."""
@@ -66,6 +68,8 @@ class TinyFrameCodec(nn.Module):
     The mean picture (a buffer, see `fit_mean`) spares the network the static scene. Normalisation is a batch norm
     without affine part: batch statistics while training, running ones (buffers) afterwards.
     """
+
+    per_frame = True
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
@@ -120,7 +124,7 @@ class TinyFrameCodec(nn.Module):
 
     def pixels(self, frames: torch.Tensor) -> torch.Tensor:
         """frames u8 (N, H, W, 3) -> (N, 3, H, W) float32 in [-1, 1]."""
-        size = self.config.image_size
+        frames, size = frames.to(self.mean_frame.device), self.config.image_size
         if frames.dtype != torch.uint8 or frames.shape[-3:] != (size, size, 3):
             raise WovrError(
                 f"the codec takes u8 frames of {size} x {size} x 3, got {frames.dtype} {tuple(frames.shape)}"

@@ -16,7 +16,7 @@ import torch
 
 from wovr_core.errors import WovrError
 from wovr_core.types import ACTION_DIM, CHUNK, CONTEXT_FRAMES, NULL_ACTION, RECENT_FRAMES, Keyframe
-from wovr_core.world_model.model import CONTEXT_LATENTS, WorldModel
+from wovr_core.world_model.model import WorldModel
 from wovr_core.world_model.precision import autocast
 
 RewardFunction = Callable[[torch.Tensor, Sequence[str]], torch.Tensor]
@@ -33,7 +33,8 @@ class ImaginationConfig:
     success_threshold: float = 0.5
     """A frame succeeds when p_success reaches it; choose it with `reward.calibration`."""
     reencode: bool = False
-    """Pass the imagined frames through decoder and encoder before they become context."""
+    """Pass the imagined frames through decoder and encoder before they become context. A codec whose latents depend on
+    earlier frames (Wan's) always does."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class WorldModelEnv:
         """
         if not keyframes or len(keyframes) != len(sampler_seeds):
             raise WovrError(f"need a seed per keyframe and at least one: {len(keyframes)}, {len(sampler_seeds)}")
-        size = self.model.config.codec.image_size
+        size = self.model.config.image_size
         for i, k in enumerate(keyframes):
             if k.context_frames.shape != (CONTEXT_FRAMES, size, size, 3):
                 raise WovrError(
@@ -114,7 +115,8 @@ class WorldModelEnv:
         self._instructions = [k.task.instruction for k in keyframes]
         self._generators = [torch.Generator().manual_seed(int(s)) for s in sampler_seeds]
         self._actions = torch.from_numpy(actions)
-        with autocast():
+        self._reference = frames[:, :1]
+        with autocast(self.model.device):
             self._context = self.model.codec.encode(frames).float()  # (B, 2, Dc, h, w)
         self._terminated = torch.zeros(len(keyframes), dtype=torch.bool)
         self._chunks = 0
@@ -144,12 +146,10 @@ class WorldModelEnv:
             raise WovrError("actions hold a value that is not finite")
         window = torch.cat([self._actions, actions.float()], dim=1)
         future = self.model.imagine_chunk(self._context, window, self.config.solver_steps, self._generators)
-        with autocast():
-            frames = self.model.codec.decode(torch.cat([self._context, future], dim=1), last=CHUNK)
-            recent = future[:, -1:]
-            if self.config.reencode:
-                recent = self.model.codec.encode(frames[:, -RECENT_FRAMES - 1 :])[:, 1:].float()
-        self._context = torch.cat([self._context[:, : CONTEXT_LATENTS - 1], recent], dim=1)
+        with autocast(self.model.device):
+            frames = self.model.codec.decode(torch.cat([self._context, future], dim=1), last=CHUNK).cpu()
+            seen = torch.cat([self._reference, frames[:, -RECENT_FRAMES:]], dim=1)
+            self._context = self.model.next_context(self._context, future, seen, self.config.reencode)
         self._actions = torch.cat([self._actions[:, :1], window[:, -RECENT_FRAMES:]], dim=1)
         self._chunks += 1
 

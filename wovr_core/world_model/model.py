@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -19,12 +19,21 @@ from wovr_core.world_model import flow
 from wovr_core.world_model.autoencoder import AutoencoderConfig, TinyFrameCodec
 from wovr_core.world_model.precision import autocast
 from wovr_core.world_model.transformer import GROUP, ActionWanTransformer
+from wovr_core.world_model.wan_codec import WanCodec, WanCodecConfig
 
 CONTEXT_LATENTS = 2
 WINDOW = CONTEXT_FRAMES + CHUNK
 SIGMA_FLOOR = 0.2
 """In predicting a change: an error of the clean latents counts 1 / sigma^2 in the velocity's loss, at most 25. Of up to
 five evenly spaced solver steps none is below it."""
+
+
+@dataclass(frozen=True)
+class WanConfig:
+    """What the pretrained Wan has otherwise than the small model: the values are those of Wan2.2-TI2V-5B."""
+
+    codec: WanCodecConfig = field(default_factory=WanCodecConfig)
+    ffn_dim: int = 14336
 
 
 @dataclass(frozen=True)
@@ -65,13 +74,32 @@ class WorldModelConfig:
     actions_in_tokens: bool = True
     """Actions as tokens of the cross-attention."""
 
+    wan: WanConfig | None = None
+    """Wan's own autoencoder in place of `codec`, its feed-forward width in place of `ffn_ratio`, and actions as RLinf's
+    checkpoints take them: 13 tokens without positions."""
+
     def __post_init__(self) -> None:
         if self.recent_frames not in (1, RECENT_FRAMES):
             raise WovrError(f"recent_frames must be 1 or {RECENT_FRAMES}, got {self.recent_frames}")
         if self.prediction not in ("velocity", "change"):
             raise UnknownNameError("prediction", self.prediction, ["velocity", "change"])
-        if self.codec.image_size // self.codec.spatial % self.patch:
+        if self.latent_side % self.patch:
             raise WovrError(f"patch {self.patch} does not divide the latent picture")
+        if self.wan and (self.prediction == "change" or self.recent_frames == 1 or self.change_weight):
+            raise WovrError(
+                "with wan, prediction must be velocity, recent_frames 4 and change_weight 0: "
+                "its latent frames cannot be taken apart into frames"
+            )
+
+    @property
+    def image_size(self) -> int:
+        """H = W of the frames."""
+        return self.wan.codec.image_size if self.wan else self.codec.image_size
+
+    @property
+    def latent_side(self) -> int:
+        """h = w of the latents."""
+        return self.image_size // (self.wan.codec.spatial if self.wan else self.codec.spatial)
 
 
 def build(config: WorldModelConfig) -> WorldModel:
@@ -87,22 +115,29 @@ class WorldModel(nn.Module):
     def __init__(self, config: WorldModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.codec = TinyFrameCodec(config.codec)
+        wan = config.wan
+        self.codec: Any = WanCodec(wan.codec) if wan else TinyFrameCodec(config.codec)  # a VideoCodec and a Module
         self.transformer = ActionWanTransformer(
             patch_size=(1, config.patch, config.patch),
             num_attention_heads=config.heads,
             attention_head_dim=config.head_dim,
             in_channels=self.codec.channels,
             out_channels=self.codec.channels,
-            ffn_dim=config.ffn_ratio * config.heads * config.head_dim,
+            ffn_dim=wan.ffn_dim if wan else config.ffn_ratio * config.heads * config.head_dim,
             num_layers=config.layers,
             actions_in_time=config.actions_in_time,
             actions_in_tokens=config.actions_in_tokens,
-            action_rows=GROUP + WINDOW - 1,
+            action_rows=0 if wan else GROUP + WINDOW - 1,
+            repeat_first=wan is None,
         )
         if config.prediction == "change":  # no change is the best first guess
             nn.init.zeros_(self.transformer.proj_out.weight)
             nn.init.zeros_(self.transformer.proj_out.bias)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the transformer is."""
+        return self.transformer.proj_out.weight.device
 
     def condition(self, latents: torch.Tensor, actions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Apply the context ablations to the first two latent frames and to the actions that produced them."""
@@ -147,6 +182,7 @@ class WorldModel(nn.Module):
         """
         if latents.dtype == torch.uint8:
             latents = self.codec.encode(latents)
+        latents, actions = latents.to(self.device), actions.to(self.device)
         self._check(latents, actions, CONTEXT_LATENTS + CHUNK // GROUP)
         latents, actions = self.condition(latents, actions)
         context, future = latents[:, :CONTEXT_LATENTS], latents[:, CONTEXT_LATENTS:]
@@ -183,6 +219,7 @@ class WorldModel(nn.Module):
         Returns:
             (B, 2, Dc, h, w)
         """
+        context, actions = context.to(self.device), actions.to(self.device)
         self._check(context, actions, CONTEXT_LATENTS)
         shape = (len(context), CHUNK // GROUP, *context.shape[2:])
         noise = flow.row_noise(shape, generator).to(context.device)
@@ -194,8 +231,25 @@ class WorldModel(nn.Module):
             )  # fmt: skip
         return whole[:, CONTEXT_LATENTS:]
 
+    def next_context(
+        self, context: torch.Tensor, future: torch.Tensor, seen: torch.Tensor, reencode: bool = False
+    ) -> torch.Tensor:
+        """The context of the next chunk.
+
+        Args:
+            context: (B, 2, Dc, h, w), of the chunk that was imagined.
+            future: (B, 2, Dc, h, w), what `imagine_chunk` made of it.
+            seen: u8 (B, 5, H, W, 3), the reference frame and the 4 newest imagined ones.
+            reencode: encode those frames instead of taking their latents over; a codec whose latents depend on
+                earlier frames always does, as it was trained on windows that begin with the reference.
+        """
+        recent = future[:, -1:]
+        if reencode or not self.codec.per_frame:
+            recent = self.codec.encode(seen)[:, 1:].float()
+        return torch.cat([context[:, : CONTEXT_LATENTS - 1], recent], dim=1)
+
     def _check(self, latents: torch.Tensor, actions: torch.Tensor, frames: int) -> None:
-        side = self.config.codec.image_size // self.config.codec.spatial
+        side = self.config.latent_side
         wanted = (frames, self.codec.channels, side, side)
         if tuple(latents.shape[1:]) != wanted:
             raise WovrError(f"latents must be (B, {', '.join(map(str, wanted))}), got {tuple(latents.shape)}")

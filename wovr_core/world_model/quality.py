@@ -12,7 +12,7 @@ import torch
 from wovr_core.data.segments import producing_actions, window_indices
 from wovr_core.errors import WovrError
 from wovr_core.pictures import decibels, squared_error, ssim
-from wovr_core.types import CHUNK, NULL_ACTION, FloatArray, Frames
+from wovr_core.types import CHUNK, NULL_ACTION, RECENT_FRAMES, FloatArray, Frames
 from wovr_core.world_model.model import WorldModel
 from wovr_core.world_model.motion import moving_region
 from wovr_core.world_model.precision import autocast
@@ -67,7 +67,7 @@ def imagine_episode(
     model.eval()
     produced = producing_actions(actions)
     generator = torch.Generator().manual_seed(seed)
-    with autocast():
+    with autocast(model.device):
         seen = torch.from_numpy(frames[window_indices(start)[:5]])[None]
         context = model.codec.encode(seen).float()
         out = []
@@ -76,8 +76,9 @@ def imagine_episode(
             window = torch.from_numpy(produced[rows])[None]
             window[:, 0] = torch.from_numpy(NULL_ACTION)
             future = model.imagine_chunk(context, window, solver_steps, generator)
-            out.append(model.codec.decode(torch.cat([context, future], dim=1), last=CHUNK)[0])
-            context = torch.cat([context[:, :1], future[:, -1:]], dim=1)
+            made = model.codec.decode(torch.cat([context, future], dim=1), last=CHUNK).cpu()
+            out.append(made[0])
+            context = model.next_context(context, future, torch.cat([seen[:, :1], made[:, -RECENT_FRAMES:]], dim=1))
     return torch.cat(out).numpy()
 
 
@@ -107,11 +108,13 @@ def evaluate(
     for number, (frames, actions) in enumerate(episodes):
         chunks = min(len(actions), max(usable, default=0)) // CHUNK
         moving = moving_region(frames)
-        with autocast():
+        with autocast(model.device):
             sample = slice(0, None, 4)
-            coded = model.codec.decode_frames(
-                model.codec.encode_frames(torch.from_numpy(frames[sample].copy()))
-            ).numpy()
+            coded = (
+                model.codec.decode_frames(model.codec.encode_frames(torch.from_numpy(frames[sample].copy())))
+                .cpu()
+                .numpy()
+            )
         codec.append((squared_error(coded, frames[sample]), squared_error(coded, frames[sample], moving[sample])))
         began = time.perf_counter()
         made = imagine_episode(model, frames, actions, chunks, solver_steps, seed + number)

@@ -51,10 +51,14 @@ class ActionConditionEmbedder(nn.Module):
         tokens: whether actions are tokens of the cross-attention; otherwise one learned token stands there.
         rows: number of action rows R that get a learned position, or 0 for none (as in RLinf's checkpoints, whose
             cross-attention sees a *set* of actions).
+        repeat_first: whether the repeated first action is as many tokens, too; in RLinf's checkpoints it is one.
     """
 
-    def __init__(self, dim: int, freq_dim: int, time_embeds: bool, tokens: bool, rows: int) -> None:
+    def __init__(
+        self, dim: int, freq_dim: int, time_embeds: bool, tokens: bool, rows: int, repeat_first: bool = True
+    ) -> None:
         super().__init__()
+        self.repeat_first = repeat_first
         self.timesteps_proj = Timesteps(num_channels=freq_dim, flip_sin_to_cos=True, downscale_freq_shift=0)
         self.time_embedder = TimestepEmbedding(in_channels=freq_dim, time_embed_dim=dim)
         self.act_fn = nn.SiLU()
@@ -86,7 +90,7 @@ class ActionConditionEmbedder(nn.Module):
 
         Returns:
             time + action embedding (B, N, D), its projection *per latent frame* (B, L, 6 D), the cross-attention
-            tokens (B, R or 1, D), and None (no image tokens).
+            tokens (B, R or R - 3 or 1, D), and None (no image tokens).
         """
         actions = encoder_hidden_states
         batch, rows, _ = actions.shape
@@ -101,7 +105,7 @@ class ActionConditionEmbedder(nn.Module):
             embedding = embedding + self.action_time(actions.reshape(batch, frames, -1))
         projection = self.time_proj(self.act_fn(embedding))
         if self.action_tokens is not None:
-            tokens = self.action_tokens(actions)
+            tokens = self.action_tokens(actions if self.repeat_first else actions[:, GROUP - 1 :])
             if self.positions is not None:
                 tokens = tokens + self.positions.to(tokens.dtype)
         else:
@@ -134,6 +138,7 @@ class ActionWanTransformer(WanTransformer3DModel):
         actions_in_time: bool = True,
         actions_in_tokens: bool = True,
         action_rows: int = 16,
+        repeat_first: bool = True,
     ) -> None:
         super().__init__(
             patch_size=patch_size,
@@ -154,7 +159,12 @@ class ActionWanTransformer(WanTransformer3DModel):
             pos_embed_seq_len=None,
         )
         self.condition_embedder = ActionConditionEmbedder(
-            num_attention_heads * attention_head_dim, freq_dim, actions_in_time, actions_in_tokens, action_rows
+            num_attention_heads * attention_head_dim,
+            freq_dim,
+            actions_in_time,
+            actions_in_tokens,
+            action_rows,
+            repeat_first,
         )
         use_frame_blocks(self)
 

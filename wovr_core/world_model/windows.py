@@ -10,15 +10,14 @@ import torch
 from wovr_core.data.segments import producing_actions, window_indices
 from wovr_core.errors import WovrError
 from wovr_core.types import CHUNK, FloatArray, Frames, IntArray
-from wovr_core.world_model.autoencoder import TinyFrameCodec
+from wovr_core.world_model.autoencoder import TinyFrameCodec, VideoCodec
 from wovr_core.world_model.precision import autocast
 
 
-class LatentWindows:
-    """All windows of a set of encoded episodes, drawn with given weights.
+class Windows:
+    """All windows of a set of episodes, drawn with given weights; what a window holds is the subclass's.
 
     Args:
-        codec: encodes each frame once, as float16 (it must be trained, and in eval mode).
         frames: per episode (T+1, H, W, 3) u8.
         actions: per episode (T, A) f32.
         weights: how often each episode's windows are drawn; 1 by default. Corrections are drawn more often: an array
@@ -28,7 +27,6 @@ class LatentWindows:
 
     def __init__(
         self,
-        codec: TinyFrameCodec,
         frames: Sequence[Frames],
         actions: Sequence[FloatArray],
         weights: Sequence[float | FloatArray] | None = None,
@@ -36,15 +34,11 @@ class LatentWindows:
     ) -> None:
         if not frames or len(frames) != len(actions):
             raise WovrError(f"need as many action arrays as episodes, at least one: {len(frames)}, {len(actions)}")
-        codec.eval()
-        self._codec = codec
-        latents, produced, starts, chances = [], [], [], []
+        produced, starts, chances = [], [], []
         offset = 0
         for i, (f, a) in enumerate(zip(frames, actions, strict=True)):
             if len(f) != len(a) + 1:
                 raise WovrError(f"episode {i} has {len(f)} frames and {len(a)} actions; expected one frame more")
-            with autocast():
-                latents.append(codec.encode_frames(torch.from_numpy(np.ascontiguousarray(f))).half())
             produced.append(torch.from_numpy(producing_actions(a)))
             last = min(len(f), ends[i] if ends else len(f)) - 1 - CHUNK
             steps = np.arange(max(last + 1, 0))
@@ -52,8 +46,6 @@ class LatentWindows:
             chance = weights[i] if weights else 1.0
             chances.append(chance[steps] if isinstance(chance, np.ndarray) else np.full(len(steps), chance))
             offset += len(f)
-        self.latents = torch.cat(latents)
-        """(all frames, c, h, w) float16"""
         self.actions = torch.cat(produced)
         """(all frames, A): row t produced frame t."""
         self.starts = np.concatenate(starts)
@@ -66,14 +58,84 @@ class LatentWindows:
     def __len__(self) -> int:
         return len(self.starts)
 
-    def gather(self, index: Sequence[int] | IntArray | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Windows by number: latents (B, 4, Dc, h, w) float32, actions (B, 13, A)."""
+    def rows(self, index: Sequence[int] | IntArray | torch.Tensor) -> torch.Tensor:
+        """Which rows of all frames the windows hold: (B, 13)."""
         chosen = self.starts[np.asarray(index)]
-        local = window_indices(chosen[:, 1])
-        rows = torch.from_numpy(local + chosen[:, :1])
-        actions = self.actions[rows]
-        return self._codec.group(self.latents[rows].float()), actions
+        return torch.from_numpy(window_indices(chosen[:, 1]) + chosen[:, :1])
+
+    def gather(self, index: Sequence[int] | IntArray | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Windows by number: what `WorldModel.loss` takes, latents or frames, and actions (B, 13, A)."""
+        raise NotImplementedError
 
     def sample(self, batch: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """A random batch, as `gather` gives it."""
         return self.gather(torch.multinomial(self._chances, batch, replacement=True, generator=generator))
+
+
+class LatentWindows(Windows):
+    """Windows of a per-frame codec's latents: each frame is encoded once, as float16.
+
+    Args:
+        codec: trained, and put into eval mode; the other arguments are those of `Windows`.
+    """
+
+    def __init__(
+        self,
+        codec: TinyFrameCodec,
+        frames: Sequence[Frames],
+        actions: Sequence[FloatArray],
+        weights: Sequence[float | FloatArray] | None = None,
+        ends: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__(frames, actions, weights, ends)
+        codec.eval()
+        self._codec = codec
+        latents = []
+        for f in frames:
+            with autocast(codec.mean_frame.device):
+                latents.append(codec.encode_frames(torch.from_numpy(np.ascontiguousarray(f))).half())
+        self.latents = torch.cat(latents)
+        """(all frames, c, h, w) float16"""
+
+    def gather(self, index: Sequence[int] | IntArray | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Windows by number: latents (B, 4, Dc, h, w) float32, actions (B, 13, A)."""
+        rows = self.rows(index)
+        return self._codec.group(self.latents[rows].float()), self.actions[rows]
+
+
+class FrameWindows(Windows):
+    """Windows of u8 frames, for a codec whose latents depend on the whole window: the model encodes them as it trains.
+    The episodes stay where they are (files are read as they are needed if the arrays are lazy)."""
+
+    def __init__(
+        self,
+        frames: Sequence[Frames],
+        actions: Sequence[FloatArray],
+        weights: Sequence[float | FloatArray] | None = None,
+        ends: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__(frames, actions, weights, ends)
+        self._frames = list(frames)
+        self._first = np.cumsum([0, *(len(f) for f in frames)])
+
+    def gather(self, index: Sequence[int] | IntArray | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Windows by number: frames u8 (B, 13, H, W, 3), actions (B, 13, A)."""
+        rows = self.rows(index)
+        clips = []
+        for row in rows.numpy():
+            episode = int(np.searchsorted(self._first, row[0], side="right")) - 1
+            clips.append(self._frames[episode][row - self._first[episode]])
+        return torch.from_numpy(np.stack(clips)), self.actions[rows]
+
+
+def windows_for(
+    codec: VideoCodec,
+    frames: Sequence[Frames],
+    actions: Sequence[FloatArray],
+    weights: Sequence[float | FloatArray] | None = None,
+    ends: Sequence[int] | None = None,
+) -> Windows:
+    """The windows that suit the codec; arguments as `Windows` takes them."""
+    if isinstance(codec, TinyFrameCodec):
+        return LatentWindows(codec, frames, actions, weights, ends)
+    return FrameWindows(frames, actions, weights, ends)
