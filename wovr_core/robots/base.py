@@ -267,7 +267,7 @@ class SentAction:
     @property
     def refused(self) -> bool:
         """Whether nothing of the command was carried out."""
-        return self.motion is not Motion.RUNNING or not np.any(self.delta) and bool(self.clipped_by)
+        return self.motion is not Motion.RUNNING or (not np.any(self.delta) and bool(self.clipped_by))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Evaluation on a robot that nobody can fool, themselves included: schedule, blinding, records, statistics, report."""

@@ -1,0 +1,345 @@
+"""One trial of a policy on a robot: at each period look, send one action, keep all of it; hold when the policy is late.
+
+The policy decides in a thread of its own, a chunk at a time, on the newest frame when the chunk before is used up.
+While it thinks the arm holds, and those steps are recorded as what they were: no motion, "late". What is recorded as
+action is what was really sent, after every limit, in the policy's own units.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from wovr_core.errors import Interrupted, WovrError
+from wovr_core.robots.base import CameraProtocol, Clip, Clock, Motion, ReflexError, Robot, RobotError, SafetyStopError
+from wovr_core.robots.pictures import PictureRecipe, to_frame
+from wovr_core.robots.tape import Tape
+from wovr_core.types import ACTION_DIM, NULL_ACTION, Episode, FloatArray, Frames, IntArray, StateArray, TaskId
+
+log = logging.getLogger("wovr.robot")
+
+How = Literal["finished", "safety_abort", "operator_stop", "fault", "interrupted"]
+GRIPPER_OPEN = 0.08
+"""m"""
+
+
+@dataclass(frozen=True)
+class RunnerConfig:
+    """How a policy is run on a robot."""
+
+    max_steps: int = 200
+    """Actions of the policy after which a trial ends; steps on hold do not count."""
+    translation: float = 0.05
+    """m that an action of 1 asks for: LIBERO's controller."""
+    rotation: float = 0.5
+    """rad that an action of 1 asks for."""
+    patience: float = 0.6
+    """Share of a period that a decision may take before the step is given up and the arm holds."""
+    absent_after: float = 20.0
+    """s on hold for want of the operator's key, or of a decision, after which the trial is ended."""
+    steps_after_success: int = 8
+    """Where the world itself tells success (in simulation): steps recorded after it."""
+    gripper_speed: float = 0.1
+    """m/s"""
+    gripper_force: float = 20.0
+    """N"""
+    picture: PictureRecipe = field(default_factory=PictureRecipe)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A chunk of C actions."""
+
+    actions: FloatArray
+    """(C, A) raw: dx dy dz, drx dry drz in [-1, 1], gripper (-1 open, +1 close)."""
+    tokens: IntArray | None = None
+    """(C, A)"""
+    log_probs: FloatArray | None = None
+    """(C, A)"""
+
+
+class Actor(Protocol):
+    """A policy as the runner needs it (`policy.acting.PolicyActor`). It is called from one other thread only."""
+
+    def begin(self, seed: int) -> None:
+        """A trial begins; all that is drawn at random in it follows from the seed."""
+        ...
+
+    def decide(self, frame: Frames, instruction: str, previous: FloatArray) -> Decision:
+        """frame (H, W, 3) in PICTURE_CONVENTION, previous (A,) as it was really executed."""
+        ...
+
+
+class RunnerClock(Clock, Protocol):
+    """Time that can wait for a decision: in simulation the world may stand still meanwhile."""
+
+    def wait(self, future: Future[Any], seconds: float) -> bool:
+        """Whether it is done within so many seconds."""
+        ...
+
+
+class WallClock:
+    """The machine's monotonic time."""
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(max(seconds, 0.0))
+
+    def wait(self, future: Future[Any], seconds: float) -> bool:
+        try:
+            future.exception(timeout=max(seconds, 0.0))
+        except FutureTimeout:
+            return False
+        return True
+
+
+class World(Protocol):
+    """What only a simulation can tell."""
+
+    def truth(self) -> bool:
+        """Whether the task is solved now."""
+        ...
+
+    def sim_state(self) -> StateArray:
+        """(S,) all that replays this instant."""
+        ...
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the people (and the process) around a trial want at the moment; asked at every step."""
+
+    dead_man: Callable[[], bool] = lambda: True
+    """Whether the operator's key is pressed."""
+    stop: Callable[[], bool] = lambda: False
+    """Whether the operator ends the trial here: solved, hopeless or unsafe. No safety function."""
+    watch: Callable[[Frames, int], None] = lambda frame, step: None
+    """Is shown each frame, for a page."""
+
+
+@dataclass(frozen=True)
+class TrialRun:
+    """What came of one attempt."""
+
+    how: How
+    why: str
+    """Empty when it ended as it should."""
+    episode: Episode | None
+    """None when not even a first frame was seen."""
+    late_steps: int
+    """Steps on hold because the policy was late."""
+    held_steps: int
+    """Steps on hold for another reason."""
+    clips: dict[str, int]
+    """Limit -> how many commands it changed or refused."""
+    seconds: float
+
+
+def run_trial(
+    robot: Robot,
+    camera: CameraProtocol,
+    actor: Actor,
+    task: TaskId,
+    seed: int,
+    config: RunnerConfig,
+    *,
+    episode_id: str,
+    source: str,
+    clock: RunnerClock | None = None,
+    wishes: Wishes | None = None,
+    world: World | None = None,
+) -> TrialRun:
+    """Run one trial on a robot that is connected and stands where it should begin. Never raises for what the robot,
+    the camera or the policy do: that is the trial's result. Afterwards the arm is stopped.
+
+    Args:
+        source: what the episode says of who acted (a blinded evaluation must not say it).
+        world: in simulation; success and replayable states are recorded, and the trial ends a little after success.
+    """
+    trial = _Trial(robot, camera, actor, task, config, clock or WallClock(), wishes or Wishes(), world)
+    began = trial.clock.now()
+    how: How = "finished"
+    why = ""
+    try:
+        actor.begin(seed)
+        robot.start()
+        why = trial.run()
+        how = "operator_stop" if why else "finished"
+    except (ReflexError, SafetyStopError) as error:
+        how, why = "safety_abort", str(error)  # never retried here: a person looks first
+    except (KeyboardInterrupt, Interrupted):
+        how, why = "interrupted", "stopped by Ctrl-C"
+    except WovrError as error:
+        how, why = "fault", f"{type(error).__name__}: {error}"
+    except Exception as error:  # a policy's failure is this trial's result
+        log.exception("the policy or the robot failed")
+        how, why = "fault", f"{type(error).__name__}: {error}"
+    finally:
+        trial.close()
+    tape = trial.tape
+    info = {
+        "start": "robot", "robot": robot.name, "camera": camera.name, "ended": how, "why": why,
+        "limits": json.dumps(robot.limits.__dict__), "clipped_by": json.dumps(tape.clipped), "view": "robot",
+    }  # fmt: skip
+    episode = tape.episode(episode_id, task, seed, source, info) if tape.frames else None
+    return TrialRun(how, why, episode, tape.late, tape.held, tape.clip_counts(), round(trial.clock.now() - began, 3))
+
+
+class _Trial:
+    """The loop's state."""
+
+    def __init__(
+        self,
+        robot: Robot,
+        camera: CameraProtocol,
+        actor: Actor,
+        task: TaskId,
+        config: RunnerConfig,
+        clock: RunnerClock,
+        wishes: Wishes,
+        world: World | None,
+    ) -> None:
+        self.robot, self.camera, self.actor, self.task = robot, camera, actor, task
+        self.config, self.clock, self.wishes, self.world = config, clock, wishes, world
+        self.tape = Tape()
+        self._thinking = ThreadPoolExecutor(1, thread_name_prefix="policy")
+        self._asked: Future[Decision] | None = None
+        self._chunk: list[FloatArray] = []
+        self._previous = NULL_ACTION
+        self._closed = False
+        self._executed = 0
+        self._solved_at: int | None = None
+        self._waiting_since: float | None = None
+
+    def run(self) -> str:
+        """Until the trial is over; returns why, if the operator (or nobody) ended it."""
+        period = self.robot.limits.period
+        due = self.clock.now()
+        seq = 0
+        frame = self._look()
+        while not self._over():
+            if self.wishes.stop():
+                return "ended by the operator"
+            pressed = self.wishes.dead_man()
+            self.robot.dead_man(pressed)
+            action = self._next_action(frame, due + self.config.patience * period)
+            t_sent = self.clock.now()
+            if action is None or not pressed:
+                self.robot.hold()
+                reason = Clip.DEAD_MAN.value if not pressed else "late"
+                self.tape.hold(self._still(), t_sent, reason)
+                if not pressed:
+                    self._forget()  # when motion goes on, the policy decides on what it sees then
+            else:
+                seq += 1
+                self._send(action, seq, t_sent)
+            if self._given_up(t_sent):
+                return "nobody held the dead-man key, or no decision came, for too long"
+            due += period
+            self.clock.sleep(due - self.clock.now())
+            # A step that took longer than its period shifts the schedule: no burst of commands to catch up.
+            due = max(due, self.clock.now() - period)
+            frame = self._look()
+        return ""
+
+    def close(self) -> None:
+        """Stop the arm, whatever happened; the policy's thread is left to finish its thought."""
+        try:
+            self.robot.dead_man(False)
+            self.robot.stop()
+        except RobotError as error:
+            log.warning("the robot could not be told to stop: %s", error)
+        self._thinking.shutdown(wait=False, cancel_futures=True)
+
+    def _over(self) -> bool:
+        if self._solved_at is not None and self._executed >= self._solved_at + self.config.steps_after_success:
+            return True
+        return self._executed >= self.config.max_steps
+
+    def _look(self) -> Frames:
+        seen = self.camera.read()
+        frame = to_frame(seen.rgb, self.config.picture)
+        solved = self.world.truth() if self.world else False
+        if solved and self._solved_at is None:
+            self._solved_at = self._executed
+        self.tape.see(frame, seen, self.robot.get_state(), solved, self.world.sim_state() if self.world else None)
+        self.wishes.watch(frame, len(self.tape.frames) - 1)
+        return frame
+
+    def _next_action(self, frame: Frames, deadline: float) -> FloatArray | None:
+        """The next action of the chunk, or None while the policy has not decided yet."""
+        if self._chunk:
+            return self._chunk.pop(0)
+        if self._asked is None:
+            self._asked = self._thinking.submit(self.actor.decide, frame, self.task.instruction, self._previous)
+        if not self.clock.wait(self._asked, deadline - self.clock.now()):
+            return None
+        decision = self._asked.result()
+        self._asked = None
+        actions = np.asarray(decision.actions, dtype=np.float32)
+        if actions.ndim != 2 or actions.shape[1] != ACTION_DIM or not len(actions):
+            raise WovrError(f"the policy decided {actions.shape}; a chunk is (C, {ACTION_DIM})")
+        self.tape.decide(decision.tokens, decision.log_probs)
+        self._chunk = list(actions)
+        return self._chunk.pop(0)
+
+    def _forget(self) -> None:
+        self._chunk = []
+        if self._asked is not None and self._asked.done():
+            self._asked = None
+
+    def _send(self, action: FloatArray, seq: int, t_sent: float) -> None:
+        scale = np.repeat([self.config.translation, self.config.rotation], 3)
+        delta = action[:6].astype(np.float64) * scale
+        sent = self.robot.send_delta(delta[:3].tolist(), delta[3:].tolist(), seq, t_sent)
+        if sent.motion is not Motion.RUNNING:
+            # Refused: the chunk was about a motion that did not happen.
+            self.tape.hold(self._still(), t_sent, *sent.clipped_by)
+            self._forget()
+            return
+        self._grip(bool(action[6] > 0))
+        executed = action.copy()
+        if sent.clipped_by:
+            executed[:6] = sent.delta / scale
+        executed[6] = 1.0 if self._closed else -1.0
+        self.tape.act(executed, t_sent, sent.clipped_by)
+        self._previous = executed
+        self._executed += 1
+        self._waiting_since = None
+
+    def _grip(self, close: bool) -> None:
+        """Only a change is told, in the gripper's own thread: nobody waits for its fingers."""
+        if close == self._closed:
+            return
+        self._closed = close
+        speed, force = self.config.gripper_speed, self.config.gripper_force
+        if close:
+            told = self.robot.gripper.grasp(0.0, speed, force)
+        else:
+            told = self.robot.gripper.move(GRIPPER_OPEN, speed)
+        told.add_done_callback(_note_gripper)
+
+    def _still(self) -> FloatArray:
+        still = NULL_ACTION.copy()
+        still[6] = 1.0 if self._closed else -1.0
+        return still
+
+    def _given_up(self, now: float) -> bool:
+        if self.tape.last_was_hold:
+            self._waiting_since = now if self._waiting_since is None else self._waiting_since
+        return self._waiting_since is not None and now - self._waiting_since > self.config.absent_after
+
+
+def _note_gripper(told: Future[bool]) -> None:
+    if not told.cancelled() and told.exception() is not None:
+        log.warning("gripper: %s", told.exception())
