@@ -23,6 +23,7 @@ import torch
 from wovr_core.checkpoints import load_checkpoint, newest_complete, save_checkpoint
 from wovr_core.errors import Interrupted
 from wovr_core.interrupts import stop_requested
+from wovr_core.stages.engine import Engine, divided_like
 from wovr_core.stages.folder import StageFolder
 from wovr_core.stages.progress import Progress
 
@@ -50,7 +51,9 @@ class Training:
         name: str = "training",
         save_every_seconds: float = 60.0,
         log_every: int = 25,
+        engine: Engine | None = None,
     ) -> None:
+        """engine: of the processes that take part, all of which make this object; the main one writes."""
         self.folder = folder
         self.steps = steps
         self.name = name
@@ -58,6 +61,7 @@ class Training:
         self._optimizer = optimizer
         self._save_every = save_every_seconds
         self._log_every = log_every
+        self._engine = engine or Engine()
         self._path = folder.path / name
         folder.scratch.append(self._path)
         self._metrics: dict[str, list[float]] = {}
@@ -68,7 +72,9 @@ class Training:
         newest = newest_complete(self._path)
         if newest is not None:
             self._step = self._load(newest)
-        self.folder.drop_metrics_from(self._step + 1 if self._step else 0, self.name)
+        self._engine.wait()  # all have found the same checkpoint before one goes on
+        if self._engine.main:
+            self.folder.drop_metrics_from(self._step + 1 if self._step else 0, self.name)
         self._progress = Progress(f"{self.folder.stage} {self.name}", self.steps, unit="step", initial=self._step)
         return self
 
@@ -85,8 +91,8 @@ class Training:
             self._step += 1
             assert self._progress is not None
             self._progress.update(1)
-            stopping = stop_requested()
-            if stopping or time.monotonic() - saved_at > self._save_every:
+            stopping = self._engine.any(stop_requested())
+            if stopping or self._engine.any(self._engine.main and time.monotonic() - saved_at > self._save_every):
                 self._save()
                 saved_at = time.monotonic()
             if stopping:
@@ -100,6 +106,7 @@ class Training:
 
     def log(self, metrics: Mapping[str, float | torch.Tensor]) -> None:
         """Collect this step's metrics; their means are written every `log_every` steps."""
+        metrics = self._engine.mean({key: float(value) for key, value in metrics.items()})
         for key, value in metrics.items():
             self._metrics.setdefault(key, []).append(float(value))
         done = self._step + 1
@@ -108,7 +115,8 @@ class Training:
             assert self._progress is not None
             means["steps_per_second"] = self._progress.rate
             self._metrics = {}
-            self.folder.log(done, means, self.name)
+            if self._engine.main:
+                self.folder.log(done, means, self.name)
             self._progress.show(means)
 
     def _save(self) -> None:
@@ -116,6 +124,13 @@ class Training:
         for name, module in self._modules.items():
             tensors |= {f"module.{name}.{key}": value for key, value in module.state_dict().items()}
         tensors |= _optimizer_tensors(self._optimizer)
+        if self._engine.divides:
+            tensors = self._engine.gather(tensors)
+        if self._engine.main:
+            self._write(tensors)
+        self._engine.wait()
+
+    def _write(self, tensors: dict[str, torch.Tensor]) -> None:
         previous = newest_complete(self._path)
         extra: dict[str, Any] = {"step": self._step, "metrics": self._metrics}
         save_checkpoint(self._path / f"step_{self._step:07d}", KIND, {}, tensors, extra=extra)
@@ -128,7 +143,8 @@ class Training:
         for name, module in self._modules.items():
             prefix = f"module.{name}."
             own = {k.removeprefix(prefix): v for k, v in checkpoint.tensors.items() if k.startswith(prefix)}
-            module.load_state_dict(own)
+            present = module.state_dict()
+            module.load_state_dict({k: divided_like(v, present.get(k)) for k, v in own.items()})
         _load_optimizer(self._optimizer, checkpoint.tensors)
         self._metrics = checkpoint.extra["metrics"]
         return int(checkpoint.extra["step"])
@@ -150,6 +166,8 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torc
         if name.startswith("optimizer."):
             _, index, key = name.split(".", 2)
             state.setdefault(int(index), {})[key] = value
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    state = {i: {k: divided_like(v, parameters[i]) for k, v in slots.items()} for i, slots in state.items()}
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 
 class Ema:
-    """Averages the floating-point parameters of a module, buffers excluded.
+    """Averages the trained floating-point parameters of a module; buffers and frozen ones are excluded.
 
     The decay grows with the steps seen, min(decay, (1 + n) / (10 + n)), so that the random start is forgotten soon.
     """
@@ -17,7 +17,7 @@ class Ema:
     def __init__(self, module: nn.Module, decay: float = 0.995) -> None:
         self.decay = decay
         self.steps = 0
-        self.average = {name: p.detach().clone() for name, p in module.named_parameters()}
+        self.average = {name: p.detach().clone() for name, p in module.named_parameters() if p.requires_grad}
 
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
@@ -30,8 +30,9 @@ class Ema:
     @torch.no_grad()
     def copy_to(self, module: nn.Module) -> None:
         """Write the average into the module's parameters."""
-        for name, parameter in module.named_parameters():
-            parameter.copy_(self.average[name])
+        parameters = dict(module.named_parameters())
+        for name, average in self.average.items():
+            parameters[name].copy_(average)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """All that resuming needs, tensors only."""

@@ -7,6 +7,7 @@ frames: reference | recent | future, future. Actions (B, 13, A): row i produced 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -196,7 +197,7 @@ class WorldModel(nn.Module):
             weight = 1 + self.config.change_weight * change.clamp(max=1)
         if self.config.context_noise:
             context = flow.noisy_context(context, self.config.context_noise, generator)
-        with autocast(latents.device):
+        with self._autocast():
             loss = flow.flow_loss(lambda x, s: self.velocity(x, s, actions), context, future, sigmas, noise, weight)
         return loss, {"wm/loss": float(loss.detach())}
 
@@ -224,7 +225,7 @@ class WorldModel(nn.Module):
         shape = (len(context), CHUNK // GROUP, *context.shape[2:])
         noise = flow.row_noise(shape, generator).to(context.device)
         context, actions = self.condition(context, actions)
-        with autocast(context.device):
+        with self._autocast():
             whole = flow.imagine(
                 lambda x, s: self.velocity(x, s, actions),
                 context, noise, solver_steps, self.config.sigma_shift,
@@ -247,6 +248,9 @@ class WorldModel(nn.Module):
         if reencode or not self.codec.per_frame:
             recent = self.codec.encode(seen)[:, 1:].float()
         return torch.cat([context[:, : CONTEXT_LATENTS - 1], recent], dim=1)
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        return autocast(self.device, weights=self.transformer.proj_out.weight.dtype)
 
     def _check(self, latents: torch.Tensor, actions: torch.Tensor, frames: int) -> None:
         side = self.config.latent_side

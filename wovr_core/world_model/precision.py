@@ -15,9 +15,11 @@ def bf16_pays() -> bool:
     return bool(flags.get("avx512_bf16") or flags.get("amx_bf16") or flags.get("amx_tile"))
 
 
-def autocast(device: torch.device | str = "cpu", enabled: bool = True) -> AbstractContextManager[object]:
-    """bf16 autocast on GPUs and on CPUs where it pays; otherwise nothing."""
+def autocast(
+    device: torch.device | str = "cpu", enabled: bool = True, weights: torch.dtype = torch.float32
+) -> AbstractContextManager[object]:
+    """bf16 autocast on GPUs, on CPUs where it pays, and wherever the weights are bf16 themselves; otherwise nothing."""
     kind = torch.device(device).type
-    if enabled and (kind != "cpu" or bf16_pays()):
+    if enabled and (kind != "cpu" or bf16_pays() or weights == torch.bfloat16):
         return torch.autocast(kind, dtype=torch.bfloat16)
     return nullcontext()

@@ -103,7 +103,7 @@ class ActionConditionEmbedder(nn.Module):
         embedding = self.time_embedder(features.to(self.time_proj.weight.dtype))
         if self.action_time is not None:
             embedding = embedding + self.action_time(actions.reshape(batch, frames, -1))
-        projection = self.time_proj(self.act_fn(embedding))
+        projection = self.time_proj(self.act_fn(embedding).to(self.time_proj.weight.dtype))
         if self.action_tokens is not None:
             tokens = self.action_tokens(actions if self.repeat_first else actions[:, GROUP - 1 :])
             if self.positions is not None:
