@@ -29,7 +29,7 @@ def write_video(path: Path, frames: Frames, fps: float) -> str:
     scale = max(1, -(-MIN_SIDE // min(frames.shape[1:3])))
     height, width = (side * scale // 2 * 2 for side in frames.shape[1:3])  # H.264 wants even sides
     buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4", options={"movflags": "faststart"}) as container:
+    with av.open(buffer, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         # One thread: the same frames give the same bytes, whatever the machine.
