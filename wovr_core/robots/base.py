@@ -4,7 +4,7 @@ Units everywhere: metres, radians, seconds, newtons, newton metres. Poses are (7
 robot's base frame, quaternions of length 1. Host times are `time.monotonic()`, which all processes of one
 machine share.
 
-    with FrankaRobot("172.16.0.2") as robot:
+    with franka_robot("172.16.0.2") as robot:
         robot.start()
         while ...:
             robot.dead_man(True)

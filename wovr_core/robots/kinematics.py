@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from wovr_core.robots.base import RobotError, Vector
-from wovr_core.robots.safety.limiter import conjugate, multiply, rotation_vector
+from wovr_core.robots.base import Limits, RobotError, Vector, WorkspaceError
+from wovr_core.robots.safety.limiter import conjugate, in_box, multiply, rotation_vector
 
 HOME = (0.0, -np.pi / 4, 0.0, -3 * np.pi / 4, 0.0, np.pi / 2, np.pi / 4)
 """rad, the arm's usual ready position."""
@@ -101,3 +101,21 @@ def solve(pose: Sequence[float] | Vector, near: Sequence[float] | Vector, iterat
         q = np.clip(q + np.clip(step, -0.3, 0.3), JOINT_LOW, JOINT_HIGH)
     where = ", ".join(f"{value:.3f}" for value in pose[:3])
     raise RobotError(f"the pose at ({where}) m is out of the arm's reach from where it stands")
+
+
+def check_reset_goal(q: Sequence[float] | None, pose: Sequence[float] | None, limits: Limits) -> Vector:
+    """The goal as an array (7,). Raises RobotError, WorkspaceError."""
+    if (q is None) == (pose is None):
+        raise RobotError("reset needs exactly one of q (7 joint positions) and pose (7: position, quaternion xyzw)")
+    goal = np.asarray(q if q is not None else pose, dtype=float)
+    if goal.shape != (7,) or not np.isfinite(goal).all():
+        raise RobotError(f"a reset goal is 7 finite numbers, not {goal.tolist()}")
+    if q is not None and ((goal < JOINT_LOW) | (goal > JOINT_HIGH)).any():
+        raise RobotError(f"joint positions {goal.round(3).tolist()} are beyond the joint limits")
+    if pose is not None and abs(np.linalg.norm(goal[3:]) - 1) > 1e-3:
+        raise RobotError(f"the quaternion {goal[3:].tolist()} of the reset pose is not of length 1")
+    position = goal[:3] if q is None else forward(goal)[:3]
+    if not in_box(position, limits):
+        where = ", ".join(f"{value:.3f}" for value in position)
+        raise WorkspaceError(f"reset to ({where}) m would leave the workspace box")
+    return goal

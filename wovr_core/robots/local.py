@@ -12,9 +12,6 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-import numpy as np
-
-from wovr_core.robots import kinematics
 from wovr_core.robots.arm import Arm
 from wovr_core.robots.base import (
     Clip,
@@ -28,13 +25,11 @@ from wovr_core.robots.base import (
     RobotState,
     SafetyStopError,
     SentAction,
-    Vector,
-    WorkspaceError,
 )
 from wovr_core.robots.clock import WallClock
 from wovr_core.robots.gripper import ThreadedGripper
-from wovr_core.robots.safety.guard import Guard, reflex_error
-from wovr_core.robots.safety.limiter import in_box
+from wovr_core.robots.kinematics import check_reset_goal
+from wovr_core.robots.safety.guard import Guard, hard_stop_error, reflex_error
 
 WATCHDOG_PERIOD = 0.02
 
@@ -174,7 +169,9 @@ class LocalRobot:
             self._follow()
             if sent.motion is Motion.RUNNING:
                 self._arm.set_target(sent.pose)
-            raise_hard_stop(self._guard.hard_stop, self._guard.state)
+            error = hard_stop_error(self._guard.hard_stop, self._guard.state)
+            if error is not None:
+                raise error
             return sent
 
     # Inside
@@ -216,36 +213,3 @@ class LocalRobot:
                 self._aborted = Clip.DEAD_MAN
                 self._arm.stop()
                 return
-
-
-def check_reset_goal(q: Sequence[float] | None, pose: Sequence[float] | None, limits: Limits) -> Vector:
-    """The goal as an array (7,). Raises RobotError, WorkspaceError."""
-    if (q is None) == (pose is None):
-        raise RobotError("reset needs exactly one of q (7 joint positions) and pose (7: position, quaternion xyzw)")
-    goal = np.asarray(q if q is not None else pose, dtype=float)
-    if goal.shape != (7,) or not np.isfinite(goal).all():
-        raise RobotError(f"a reset goal is 7 finite numbers, not {goal.tolist()}")
-    if q is not None and ((goal < kinematics.JOINT_LOW) | (goal > kinematics.JOINT_HIGH)).any():
-        raise RobotError(f"joint positions {goal.round(3).tolist()} are beyond the joint limits")
-    if pose is not None and abs(np.linalg.norm(goal[3:]) - 1) > 1e-3:
-        raise RobotError(f"the quaternion {goal[3:].tolist()} of the reset pose is not of length 1")
-    position = goal[:3] if q is None else kinematics.forward(goal)[:3]
-    if not in_box(position, limits):
-        where = ", ".join(f"{value:.3f}" for value in position)
-        raise WorkspaceError(f"reset to ({where}) m would leave the workspace box")
-    return goal
-
-
-def raise_hard_stop(reason: Clip | None, state: RobotState | None) -> None:
-    """Raises ReflexError or SafetyStopError if the guard stopped the arm for what ends a trial."""
-    if reason is None:
-        return
-    if reason is Clip.REFLEX and state is not None:
-        raise reflex_error(state)
-    why = {
-        Clip.FORCE: "the external force is above max_force",
-        Clip.TORQUE: "an external joint torque is above max_torque",
-        Clip.STATE: "the robot's state is old or not finite",
-        Clip.REFLEX: "reflex",
-    }[reason]
-    raise SafetyStopError(f"the safety layer stopped the arm: {why}; look at it, then start() again", reason)

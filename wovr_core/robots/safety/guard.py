@@ -23,6 +23,7 @@ from wovr_core.robots.base import (
     RobotError,
     RobotMode,
     RobotState,
+    SafetyStopError,
     SentAction,
     Vector,
     WorkspaceError,
@@ -196,9 +197,22 @@ class Guard:
 
 def check_limits(limits: Limits) -> None:
     """Raises RobotError for limits that are not limits (the rotation ball must stay convex, a box a box)."""
-    values = (limits.rate, limits.max_step, limits.max_rotation_step, limits.max_speed, limits.max_rotation_speed)
-    values += (limits.error_clip, limits.rotation_error_clip, limits.max_force, *limits.max_torque)
-    values += (limits.stale_periods, limits.stop_after, limits.dead_man_timeout, limits.lease, limits.state_timeout)
+    values = [
+        limits.rate,
+        limits.max_step,
+        limits.max_rotation_step,
+        limits.max_speed,
+        limits.max_rotation_speed,
+        limits.error_clip,
+        limits.rotation_error_clip,
+        limits.max_force,
+        limits.stale_periods,
+        limits.stop_after,
+        limits.dead_man_timeout,
+        limits.lease,
+        limits.state_timeout,
+        *limits.max_torque,
+    ]
     if not all(np.isfinite(value) and value > 0 for value in values):
         raise RobotError(f"limits must be positive and finite: {limits}")
     if limits.rotation_error_clip > 1.0:
@@ -222,3 +236,17 @@ def reflex_error(state: RobotState) -> ReflexError:
 def _finite(state: RobotState) -> bool:
     numbers = (state.tcp_pose, state.q, state.tau_ext, state.wrench_ext)
     return all(bool(np.isfinite(array).all()) for array in numbers)
+
+
+def hard_stop_error(reason: Clip | None, state: RobotState | None) -> RobotError | None:
+    """ReflexError or SafetyStopError if `reason` (see `Guard.hard_stop`) ends a trial."""
+    if reason is None:
+        return None
+    if reason is Clip.REFLEX and state is not None:
+        return reflex_error(state)
+    why = {
+        Clip.FORCE: "the external force is above max_force",
+        Clip.TORQUE: "an external joint torque is above max_torque",
+        Clip.STATE: "the robot's state is missing, old or not finite",
+    }.get(reason, reason.value)
+    return SafetyStopError(f"the safety layer stopped the arm: {why}; look at it, then start() again", reason)

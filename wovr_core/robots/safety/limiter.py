@@ -51,8 +51,8 @@ def limit(previous: Vector, measured: Vector, command: Vector, dt: Vector, limit
     is the time since the last accepted command; it counts for at most one and a half periods, so that no pause
     buys a larger move.
     """
-    finite = np.isfinite(command).all(1) & (np.abs(command) <= SENSIBLE).all(1)
-    seen = np.isfinite(measured).all(1)
+    finite: Mask = np.asarray(np.isfinite(command).all(1) & (np.abs(command) <= SENSIBLE).all(1))
+    seen: Mask = np.asarray(np.isfinite(measured).all(1))
     command = np.where((finite & seen)[:, None], command, 0.0)
     measured = np.where(seen[:, None], measured, previous)
     dt = np.clip(np.nan_to_num(dt, nan=0.0), 0.0, 1.5 * limits.period)

@@ -1,0 +1,330 @@
+"""The Franka arm over franky-control (extra `robot`): a Cartesian impedance tracker, streamed at 10 to 20 Hz.
+
+What the tracker does not do by itself (measured): it has no speed limit (`relative_dynamics_factor` bounds
+planned motions only) and no watchdog (it pursues its last target for ever). Both are ours: the guard in front,
+and error clips chosen so that its pull cannot exceed `max_speed`. Errors are never cleared before commands.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from wovr_core.errors import MissingDependencyError
+from wovr_core.robots.base import (
+    ConnectionLostError,
+    Gains,
+    GripperError,
+    Limits,
+    ReflexError,
+    RobotError,
+    RobotMode,
+    RobotState,
+    Vector,
+)
+
+log = logging.getLogger(__name__)
+
+GRIPPER_POLL = 0.2
+"""s between looks at the gripper: one costs 0.1 s, so they are taken beside the loop."""
+CONTROL_ENDED = "control_ended"
+"""In `RobotState.errors`: the control loop ended without our asking (what it said follows the colon)."""
+
+
+@dataclass(frozen=True)
+class FrankaConfig:
+    hostname: str
+    """Of the arm's control box, or of a simulator's loopback address."""
+    realtime: bool = True
+    """Refuse to connect without a real-time kernel. Only simulators may do without."""
+    reset_dynamics: float = 0.1
+    """Share of the arm's own velocity, acceleration and jerk limits used by resets."""
+    gripper: bool = True
+
+
+def load_franky() -> ModuleType:
+    """The driver, or MissingDependencyError naming the extra."""
+    try:
+        import franky
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"the Franka driver cannot be imported ({error}): pip install 'wovr-workbench[robot]'; "
+            "for a robot server older than the wheel's, see `wovr robot check`"
+        ) from error
+    return franky
+
+
+def tracker_clips(gains: Gains, limits: Limits) -> tuple[float, float]:
+    """Error clips (m, rad) *per axis* that bound the tracker's pull.
+
+    At critical damping D = 2 sqrt(K) a constant error e ends in the speed K e / D = sqrt(K) e / 2, so the
+    error is clipped at 2 v / sqrt(K); per axis that is a further sqrt(3) less.
+    """
+    translation = min(limits.error_clip, 2 * limits.max_speed / math.sqrt(gains.translational))
+    rotation = min(limits.rotation_error_clip, 2 * limits.max_rotation_speed / math.sqrt(gains.rotational))
+    return translation / math.sqrt(3), rotation / math.sqrt(3)
+
+
+class FrankaArm:
+    """An `Arm`: one connection to one control box. Thread-safe as `Arm` asks: `stop` ends blocking moves."""
+
+    def __init__(self, config: FrankaConfig) -> None:
+        self._config = config
+        self._franky: Any = None
+        self._robot: Any = None
+        self._gripper: Any = None
+        self._tracker: Any = None
+        self._ended = ""
+        self._seq = 0
+        self._t_robot = self._t_host = -math.inf
+        self._width, self._grasped = math.nan, False
+        self._gripper_lock = threading.Lock()
+        self._end = threading.Event()
+        self._abort = threading.Event()
+        self._blocking = False
+
+    @property
+    def name(self) -> str:
+        return "franka"
+
+    def connect(self) -> None:
+        franky = self._franky = load_franky()
+        realtime = franky.RealtimeConfig.Enforce if self._config.realtime else franky.RealtimeConfig.Ignore
+        try:
+            self._robot = franky.Robot(
+                self._config.hostname,
+                relative_dynamics_factor=self._config.reset_dynamics,
+                realtime_config=realtime,
+            )
+        except franky.IncompatibleVersionException as error:
+            raise RobotError(
+                f"the robot's server and this libfranka do not fit ({error}): install the franky-control wheel for "
+                "the server's version; `wovr robot check` names it"
+            ) from error
+        except franky.RealtimeException as error:
+            raise RobotError(
+                f"no real-time scheduling ({error}): boot a PREEMPT_RT kernel and join the group `realtime` "
+                "(docs/robot/first_hour.md); only simulators may do without"
+            ) from error
+        except franky.Exception as error:
+            raise ConnectionLostError(
+                f"no robot answers at {self._config.hostname} ({error}): is it powered, unlocked, with FCI active, "
+                "and the network cable in the control box?"
+            ) from error
+        self._end.clear()
+        if self._config.gripper:
+            threading.Thread(target=self._poll_gripper, name="gripper-state", daemon=True).start()
+
+    def disconnect(self) -> None:
+        self._end.set()
+        if self._robot is not None:
+            self.stop()
+        with self._gripper_lock:
+            self._robot = self._gripper = self._tracker = None
+
+    def read(self) -> RobotState:
+        robot = self._connected()
+        try:
+            state = robot.state
+        except self._franky.Exception as error:
+            raise ConnectionLostError(f"the robot at {self._config.hostname} no longer answers: {error}") from error
+        t_robot = float(state.time.to_sec())
+        if t_robot != self._t_robot:  # a state that is repeated does not become newer
+            self._t_robot, self._t_host = t_robot, time.monotonic()
+        self._seq += 1
+        errors = _names(state.current_errors)
+        if self._tracker is not None and not robot.is_in_control:
+            self._note_end()
+        if self._ended:
+            errors = (*errors, f"{CONTROL_ENDED}: {self._ended}")
+        twist = state.O_dP_EE_est if state.O_dP_EE_est is not None else state.O_dP_EE_c
+        running = self._tracker is not None
+        return RobotState(
+            t_robot=t_robot,
+            t_host=self._t_host,
+            seq=self._seq,
+            q=np.array(state.q, dtype=float),
+            dq=np.array(state.dq, dtype=float),
+            tau_J=np.array(state.tau_J, dtype=float),
+            tau_ext=np.array(state.tau_ext_hat_filtered, dtype=float),
+            tcp_pose=_pose(state.O_T_EE),
+            tcp_twist=np.concatenate([np.ravel(twist.linear), np.ravel(twist.angular)]).astype(float),
+            wrench_ext=np.array(state.O_F_ext_hat_K, dtype=float),
+            gripper_width=self._width,
+            is_grasped=self._grasped,
+            mode=_mode(self._franky, state.robot_mode),
+            errors=errors,
+            last_motion_errors=_names(state.last_motion_errors),
+            cmd_success_rate=float(state.control_command_success_rate) if running else math.nan,
+        )
+
+    def start(self, gains: Gains, limits: Limits) -> None:
+        robot = self._connected()
+        if self._tracker is not None:
+            self.stop()
+        self._refuse_ended()
+        translation, rotation = tracker_clips(gains, limits)
+        try:
+            self._tracker = self._franky.CartesianImpedanceTracker(
+                robot,
+                translational_stiffness=gains.translational,
+                rotational_stiffness=gains.rotational,
+                translational_error_clip=np.full(3, translation),
+                rotational_error_clip=np.full(3, rotation),
+            )
+        except self._franky.Exception as error:
+            raise self._control_error(error) from error
+
+    def set_target(self, pose: Vector) -> None:
+        if self._tracker is not None:
+            self._tracker.set_target(self._affine(pose))
+
+    def stop(self) -> None:
+        self._abort.set()
+        tracker, self._tracker = self._tracker, None
+        if tracker is None:
+            return
+        in_control = self._robot.is_in_control
+        try:
+            tracker.stop()
+        except self._franky.Exception as error:
+            if in_control:
+                log.warning("the arm did not come to rest by itself: %s", error)
+            if not self._ended:
+                self._ended = _one_line(error)
+
+    def move_joints(self, q: Vector) -> None:
+        self._move(self._franky.JointMotion(self._franky.JointState(np.asarray(q))))
+
+    def move_pose(self, pose: Vector) -> None:
+        self._move(self._franky.CartesianMotion(self._affine(pose)))
+
+    def recover(self) -> None:
+        robot = self._connected()
+        try:
+            done = robot.recover_from_errors()
+        except self._franky.Exception as error:
+            raise ReflexError(f"the arm did not recover: {_one_line(error)}") from error
+        if not done:
+            raise ReflexError(f"the arm did not recover: {', '.join(_names(robot.state.current_errors))}")
+        self._ended = ""
+
+    def move_gripper(self, width: float, speed: float) -> bool:
+        return self._grip(lambda gripper: gripper.move(width, speed))
+
+    def grasp(self, width: float, speed: float, force: float, eps_in: float, eps_out: float) -> bool:
+        return self._grip(lambda gripper: gripper.grasp(width, speed, force, eps_in, eps_out))
+
+    # Inside
+
+    def _connected(self) -> Any:
+        if self._robot is None:
+            raise ConnectionLostError(f"not connected to {self._config.hostname}: connect() first")
+        return self._robot
+
+    def _affine(self, pose: Vector) -> Any:
+        return self._franky.Affine(np.asarray(pose[:3], dtype=float), np.asarray(pose[3:], dtype=float))
+
+    def _move(self, motion: Any) -> None:
+        robot = self._connected()
+        if self._tracker is not None:
+            self.stop()
+        self._refuse_ended()
+        self._abort.clear()
+        try:
+            robot.move(motion, asynchronous=True)
+            while not robot.join_motion(timeout=0.02):
+                if self._abort.is_set():
+                    self._abort.clear()
+                    robot.move(self._franky.JointStopMotion(), asynchronous=True)
+                    robot.join_motion(timeout=5.0)
+                    raise RobotError("the motion was stopped before its end")
+        except self._franky.Exception as error:
+            raise self._control_error(error) from error
+
+    def _refuse_ended(self) -> None:
+        if self._ended:
+            raise ReflexError(f"the last motion ended by itself ({self._ended}): look, then recover")
+
+    def _note_end(self) -> None:
+        """The tracker's loop is gone though nobody stopped it: keep what it says."""
+        self._tracker = None
+        try:
+            self._robot.join_motion(timeout=1.0)
+            self._ended = "no reason given"
+        except self._franky.Exception as error:
+            self._ended = _one_line(error)
+
+    def _control_error(self, error: Exception) -> RobotError:
+        if isinstance(error, self._franky.NetworkException):
+            return ConnectionLostError(f"the robot at {self._config.hostname} no longer answers: {_one_line(error)}")
+        return ReflexError(f"the arm refused or ended the motion: {_one_line(error)}")
+
+    def _open_gripper(self) -> Any:
+        """Under the lock."""
+        if self._gripper is None:
+            if self._franky is None or not self._config.gripper:
+                raise GripperError("no gripper is configured, or the robot is not connected")
+            try:
+                self._gripper = self._franky.Gripper(self._config.hostname)
+            except self._franky.Exception as error:
+                raise GripperError(f"no gripper answers at {self._config.hostname}: {_one_line(error)}") from error
+        return self._gripper
+
+    def _grip(self, call: Any) -> bool:
+        with self._gripper_lock:
+            gripper = self._open_gripper()
+            try:
+                done = bool(call(gripper))
+                self._width, self._grasped = float(gripper.width), bool(gripper.is_grasped)
+            except self._franky.Exception as error:
+                raise GripperError(f"the gripper failed: {_one_line(error)}") from error
+            return done
+
+    def _poll_gripper(self) -> None:
+        while not self._end.wait(GRIPPER_POLL):
+            if not self._gripper_lock.acquire(blocking=False):
+                continue  # it moves
+            try:
+                if self._end.is_set():
+                    return
+                state = self._open_gripper().state
+                self._width, self._grasped = float(state.width), bool(state.is_grasped)
+            except (GripperError, self._franky.Exception) as error:
+                log.warning("gripper state unknown from here on: %s", error)
+                self._width, self._grasped = math.nan, False
+                return
+            finally:
+                self._gripper_lock.release()
+
+
+def _pose(affine: Any) -> Vector:
+    return np.concatenate([np.ravel(affine.translation), np.ravel(affine.quaternion)]).astype(float)
+
+
+def _names(errors: Any) -> tuple[str, ...]:
+    """The set flags of a libfranka Errors record."""
+    return tuple(name for name in dir(errors) if not name.startswith("_") and getattr(errors, name) is True)
+
+
+def _mode(franky: Any, mode: Any) -> RobotMode:
+    names = {
+        franky.RobotMode.Idle: RobotMode.IDLE,
+        franky.RobotMode.Move: RobotMode.MOVE,
+        franky.RobotMode.Guiding: RobotMode.GUIDING,
+        franky.RobotMode.Reflex: RobotMode.REFLEX,
+        franky.RobotMode.UserStopped: RobotMode.USER_STOPPED,
+        franky.RobotMode.AutomaticErrorRecovery: RobotMode.RECOVERY,
+    }
+    return names.get(mode, RobotMode.OTHER)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

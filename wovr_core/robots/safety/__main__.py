@@ -1,0 +1,5 @@
+"""Runs the safety process."""
+
+from wovr_core.robots.safety.process import main
+
+main()
