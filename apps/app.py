@@ -4,29 +4,45 @@ from __future__ import annotations
 
 import importlib
 import json
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
 
 import gradio as gr
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 
 from apps.assets_route import asset_url, assets_router
-from apps.guard import Guard
+from apps.gate import Gate, GateConfig, user_of
+from apps.guard import Guard, GuardConfig
+from apps.login import login_router
 from apps.pages import PAGES, PageInfo, PageParts
 from apps.plotly_asset import plotly_router
 from apps.scrubber_host import asset_router
 from apps.services import Services
+from workbench.server.access import Access
 
 TITLE = "WoVR workbench"
 QUEUE = 64
 """Events that may wait; one more is refused."""
 
 
-def create_app(services: Services) -> FastAPI:
+@dataclass(frozen=True)
+class AppSecurity:
+    """Who is let in, and by which names."""
+
+    access: Access | None = None
+    """Accounts and sessions; without, whoever reaches the app is `services.user_of`: fit for loopback alone."""
+    guard: GuardConfig = field(default_factory=GuardConfig)
+    gate: GateConfig = field(default_factory=GateConfig)
+
+
+def create_app(services: Services, security: AppSecurity | None = None) -> FastAPI:
     """The app with everything but a port: one route of Gradio's for each of PAGES, and what feeds them."""
+    security = security or AppSecurity()
+    access = security.access
+    if access:
+        services = replace(services, user_of=user_of)
     server = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     blocks, parts = _pages(services)
-    for router in (assets_router(), plotly_router(), asset_router(services.packs), _session_router(services)):
+    for router in (assets_router(), plotly_router(), asset_router(services.packs), login_router(services, access)):
         server.include_router(router)
     for part in parts:
         server.include_router(part.router)
@@ -36,6 +52,7 @@ def create_app(services: Services) -> FastAPI:
         server,
         blocks,
         path="/",
+        auth_dependency=(lambda request: user_of(request).name) if access else None,
         root_path="",
         allowed_paths=[],
         max_file_size=1,
@@ -50,7 +67,9 @@ def create_app(services: Services) -> FastAPI:
         theme=_theme(),
         head=_head(parts),
     )
-    server.add_middleware(Guard)
+    pages = frozenset(page.path for page in PAGES)
+    server.add_middleware(Gate, access=access, config=security.gate)
+    server.add_middleware(Guard, config=replace(security.guard, pages=pages))  # the outermost: added last
     return server
 
 
@@ -72,20 +91,6 @@ def _pages(services: Services) -> tuple[gr.Blocks, list[PageParts]]:
 def _build(page: PageInfo, services: Services) -> PageParts:
     parts: PageParts = importlib.import_module(page.module).build(services)
     return parts
-
-
-def _session_router(services: Services) -> Any:
-    from fastapi import APIRouter
-
-    router = APIRouter()
-
-    @router.get("/wovr/me")
-    def me(request: Request) -> dict[str, Any]:
-        """Who is asking, for the bar on top."""
-        user = services.user_of(request)
-        return {"name": user.name, "role": user.role.name.lower(), "login": False}
-
-    return router
 
 
 def _head(parts: list[PageParts]) -> str:

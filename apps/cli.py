@@ -90,13 +90,25 @@ def build_parser() -> argparse.ArgumentParser:
         "app",
         parents=[common],
         help="look at runs in the browser: film strips, frame-exact scrubber, annotations",
-        description="Serves the workbench on this machine alone. Shows the runs under WOVR_HOME and those in PATH.",
+        description="Serves the workbench on this machine alone, unless there are accounts (`wovr users`) and TLS. "
+        "Shows the runs under WOVR_HOME and those in PATH.",
     )
     app.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="a run folder, or a folder of them")
-    app.add_argument("--host", default="127.0.0.1", help="loopback address to listen at (default: 127.0.0.1)")
+    app.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1)")
     app.add_argument("--port", type=int, default=7860, help="first port to try (default: 7860)")
     app.add_argument("--no-browser", action="store_true", help="do not open a browser")
     app.add_argument("--demo", action="store_true", help="show the newest demo run")
+    app.add_argument("--auth", action="store_true", help="let nobody in without signing in, on this machine too")
+    app.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate, PEM; with --tls-key")
+    app.add_argument("--tls-key", type=Path, metavar="FILE", help="its private key, PEM, without a passphrase")
+    app.add_argument(
+        "--name",
+        dest="names",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="a name by which browsers may call this machine beside its address; may be repeated",
+    )
     app.add_argument("--share", action="store_true", help=argparse.SUPPRESS)  # known, so that it is refused in words
     app.set_defaults(function=_app)
 
@@ -203,8 +215,19 @@ def _app(arguments: argparse.Namespace) -> int:
     from apps.serving import AppConfig, serve
 
     check_share(share=arguments.share)
-    browser = not arguments.no_browser
-    serve(AppConfig(tuple(arguments.paths), arguments.host, arguments.port, browser, arguments.demo))
+    serve(
+        AppConfig(
+            paths=tuple(arguments.paths),
+            host=arguments.host,
+            port=arguments.port,
+            browser=not arguments.no_browser,
+            demo=arguments.demo,
+            auth=arguments.auth,
+            tls_cert=arguments.tls_cert,
+            tls_key=arguments.tls_key,
+            names=tuple(arguments.names),
+        )
+    )
     return EXIT_OK
 
 

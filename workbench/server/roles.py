@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from wovr_core.errors import WovrError
@@ -31,12 +32,17 @@ class User:
 
     name: str
     role: Role
+    witness: Callable[[User, Role, str, bool], None] | None = field(default=None, compare=False, repr=False)
+    """Told whenever a role was required, for what, and whether it sufficed."""
 
     def may(self, role: Role) -> bool:
         return self.role >= role
 
     def require(self, role: Role, what: str) -> None:
         """Raises ForbiddenError, which says what was refused, unless the role suffices."""
-        if not self.may(role):
+        allowed = self.may(role)
+        if self.witness:
+            self.witness(self, role, what, allowed)
+        if not allowed:
             mine, needed = self.role.name.lower(), role.name.lower()
             raise ForbiddenError(f"{self.name} ({mine}) may not {what}: that takes the role {needed}")
