@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import difflib
 import inspect
+import itertools
 import json
 import textwrap
 import types
@@ -99,7 +100,7 @@ def _attribute_docs(kind: type) -> dict[str, str]:
         except (OSError, SyntaxError):  # no sources beside an installed package: help is a luxury
             continue
         body = getattr(tree.body[0], "body", [])
-        for line, following in zip(body, body[1:], strict=False):
+        for line, following in itertools.pairwise(body):
             if (
                 isinstance(line, ast.AnnAssign)
                 and isinstance(line.target, ast.Name)

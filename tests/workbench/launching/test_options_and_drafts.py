@@ -150,7 +150,8 @@ def test_shell_characters_in_a_text_option_stay_one_argument() -> None:
     "nonsense",
     [
         None, 3, "x", [], {}, {"kind": 5, "recipe": [], "run": {}}, draft(argv=["sh"]), draft(command="sh"),
-        draft(resources=[1]), draft(resources={"cores": True}), draft(resources={"disk": 1}), draft(changes="sft.steps=5"),
+        draft(resources=[1]), draft(resources={"cores": True}), draft(resources={"disk": 1}),
+        draft(changes="sft.steps=5"),
         draft(changes=[{"key": "seed", "value": "1"}] * 201), draft(parameters=[1]), draft(parameters={"x": 1}),
         draft(priority=float("inf")), draft(retries=float("nan")), draft(kind="../pipeline"), draft(kind="rlinf"),
     ],
