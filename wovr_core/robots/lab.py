@@ -33,6 +33,7 @@ from wovr_core.robots.base import (
     SentAction,
     Vector,
 )
+from wovr_core.robots.runner import PatientClock
 from wovr_core.robots.safety.limiter import into_box, limit
 from wovr_core.types import NULL_ACTION, FloatArray, Frames, StateArray, TaskId
 
@@ -97,10 +98,8 @@ class LabClock:
 
     def wait(self, future: Future[Any], seconds: float) -> bool:
         """In simulated time the world stands still while the policy thinks."""
-        from wovr_core.robots.runner import WallClock
-
         if self._realtime:
-            return WallClock().wait(future, seconds)
+            return PatientClock().wait(future, seconds)
         future.exception()
         return True
 

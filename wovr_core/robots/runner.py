@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -20,6 +19,7 @@ import numpy as np
 
 from wovr_core.errors import Interrupted, WovrError
 from wovr_core.robots.base import CameraProtocol, Clip, Clock, Motion, ReflexError, Robot, RobotError, SafetyStopError
+from wovr_core.robots.clock import WallClock
 from wovr_core.robots.pictures import PictureRecipe, to_frame
 from wovr_core.robots.tape import Tape
 from wovr_core.types import ACTION_DIM, NULL_ACTION, Episode, FloatArray, Frames, IntArray, StateArray, TaskId
@@ -86,14 +86,8 @@ class RunnerClock(Clock, Protocol):
         ...
 
 
-class WallClock:
-    """The machine's monotonic time."""
-
-    def now(self) -> float:
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(max(seconds, 0.0))
+class PatientClock(WallClock):
+    """The machine's time, for as long as a decision may take."""
 
     def wait(self, future: Future[Any], seconds: float) -> bool:
         try:
@@ -166,7 +160,7 @@ def run_trial(
         source: what the episode says of who acted (a blinded evaluation must not say it).
         world: in simulation; success and replayable states are recorded, and the trial ends a little after success.
     """
-    trial = _Trial(robot, camera, actor, task, config, clock or WallClock(), wishes or Wishes(), world)
+    trial = _Trial(robot, camera, actor, task, config, clock or PatientClock(), wishes or Wishes(), world)
     began = trial.clock.now()
     how: How = "finished"
     why = ""
