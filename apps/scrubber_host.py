@@ -137,9 +137,14 @@ def scrubber_html(
         js_on_load=_ON_LOAD,
         apply_default_css=False,
         server_functions=[scrubber_edit],
-        module_url=f"{prefix}/module-{_module()[1]}.js",
+        module_url=module_url(prefix),
         **html,
     )
+
+
+def module_url(prefix: str = PREFIX) -> str:
+    """Where asset_router serves the module: for pages that mount it by themselves."""
+    return f"{prefix}/module-{_module()[1]}.js"
 
 
 @cache

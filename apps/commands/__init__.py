@@ -8,7 +8,19 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from apps.commands import autopilot, correct, jobs, renderers, reproduce, review, store, tracking
+from apps.commands import (
+    autopilot,
+    correct,
+    formats,
+    jobs,
+    refine,
+    renderers,
+    reproduce,
+    review,
+    store,
+    tracking,
+    users,
+)
 
 
 class Group(Protocol):
@@ -17,4 +29,16 @@ class Group(Protocol):
     def add_commands(self, commands: Any, common: Any) -> None: ...
 
 
-GROUPS: tuple[Group, ...] = (tracking, reproduce, jobs, store, renderers, correct, autopilot, review)
+GROUPS: tuple[Group, ...] = (
+    tracking,
+    reproduce,
+    jobs,
+    store,
+    renderers,
+    correct,
+    refine,
+    autopilot,
+    review,
+    users,
+    formats,
+)

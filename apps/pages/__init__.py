@@ -34,4 +34,5 @@ class PageInfo:
 
 PAGES: tuple[PageInfo, ...] = (
     PageInfo("", "Inspect", "apps.pages.inspect", "Find rollouts and scrub imagined against real"),
+    PageInfo("review", "Review", "apps.pages.review", "Label rollouts one after another, the most telling first"),
 )

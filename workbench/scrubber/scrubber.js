@@ -1495,7 +1495,7 @@ const KEYS = [
   { test: letter("o"), run: (s) => s.markOut() },
   { section: "spans", shown: ["1", "…", "9", "0"], does: "label the span, or the next one", test: (e) => plain(e) && !e.shiftKey && digit(e), run: (s, e) => { const label = s.meta.labels[(Number(digit(e)) + 9) % 10]; if (label) s.change({ label: label.key }); } },
   { section: "spans", shown: ["Shift+1", "2", "3"], does: "severity", test: (e) => plain(e) && e.shiftKey && /[123]/.test(digit(e) ?? ""), run: (s, e) => s.change({ severity: Number(digit(e)) }) },
-  { section: "spans", shown: ["Enter"], does: "write the note", test: (e) => plain(e) && e.key === "Enter", run: (s) => { if (s.chosen()) s.ui.note.focus(); } },
+  { section: "spans", shown: ["Enter", "M"], does: "write the note", test: (e) => plain(e) && (e.key === "Enter" || e.key.toLowerCase() === "m"), run: (s) => { if (s.chosen()) s.ui.note.focus(); } },
   { section: "spans", shown: ["J", "K"], does: "next, previous span", test: letter("j"), run: (s) => s.neighbour(1) },
   { test: letter("k"), run: (s) => s.neighbour(-1) },
   { section: "spans", shown: ["Alt+←", "Alt+→"], does: "move the span's first frame", test: arrow("ArrowLeft", (e) => e.altKey && !e.shiftKey), run: (s) => s.nudge("start", -1) },
