@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from wovr_core.robots.arm import Arm
-from wovr_core.robots.base import ConnectionLostError, Motion, RobotError, Vector
+from wovr_core.robots.base import ConnectionLostError, Motion, RobotError, RobotState, Vector
 from wovr_core.robots.safety import wire
 
 log = logging.getLogger(__name__)
@@ -42,6 +42,8 @@ class ArmServerConfig:
     """s without a heartbeat."""
     state_period: float = 0.01
     """s between published states."""
+    record: str = ""
+    """File of the flight recorder (see `FlightRecorder`); empty: none."""
 
 
 def build_arm(config: ArmServerConfig) -> Arm:
@@ -57,6 +59,29 @@ def build_arm(config: ArmServerConfig) -> Arm:
     raise RobotError(f"no arm of kind {config.kind!r}; known: franka, kinematic")
 
 
+class FlightRecorder:
+    """One line of text a state: host time, what the safety layer let the arm do, position (m), speed (m/s).
+
+    A full disk ends the recording, never the control.
+    """
+
+    def __init__(self, path: str) -> None:
+        try:
+            self._file = open(path, "a", buffering=1) if path else None  # noqa: SIM115 - open for the process's life
+        except OSError as error:
+            raise RobotError(f"cannot record to {path}: {error.strerror}") from error
+
+    def write(self, motion: str, state: RobotState) -> None:
+        if self._file is None:
+            return
+        x, y, z = state.position
+        try:
+            self._file.write(f"{time.monotonic():.4f} {motion} {x:.5f} {y:.5f} {z:.5f} {state.speed:.5f}\n")
+        except OSError as error:
+            log.warning("the flight recorder ends here: %s", error)
+            self._file = None
+
+
 class ArmServer:
     def __init__(self, arm: Arm, guard: socket.socket, config: ArmServerConfig) -> None:
         self._arm, self._guard, self._config = arm, guard, config
@@ -70,6 +95,8 @@ class ArmServer:
         self._target: Vector | None = None
         self._send_lock = threading.Lock()
         self._heard = time.monotonic()
+        self._motion = Motion.STOPPED.value
+        self._recorder = FlightRecorder(config.record)
 
     def run(self) -> None:
         """Until the safety process is gone; the arm is stopped then."""
@@ -86,10 +113,11 @@ class ArmServer:
                     self._publish()
                     publish = max(publish + self._config.state_period, time.monotonic())
         except ConnectionLostError as error:
-            log.warning("%s: stopping the arm", error)
+            log.log(logging.WARNING if self._controlled else logging.DEBUG, "%s: stopping the arm", error)
         finally:
-            self._moving = False
-            self._arm.stop()
+            self._stop()
+            self._stopper.shutdown(wait=True)
+            self._publish()
             self._arm.disconnect()
 
     def _hear(self) -> None:
@@ -100,6 +128,7 @@ class ArmServer:
         self._heard = time.monotonic()
         self._held = False
         if message.get("kind") == "beat":
+            self._motion = message["motion"]
             self._obey(message)
         elif message.get("kind") == "call":
             self._call(message)
@@ -170,6 +199,8 @@ class ArmServer:
             state = self._arm.read()
         except ConnectionLostError:
             return  # the guard sees its state grow old
+        motion = self._motion if self._controlled else Motion.STOPPED.value
+        self._recorder.write(Motion.HOLDING.value if self._held and self._controlled else motion, state)
         self._tell({"kind": "state", "state": wire.pack_state(state), "controlled": self._controlled})
 
     def _tell(self, message: dict[str, Any]) -> None:

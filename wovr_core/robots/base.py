@@ -184,11 +184,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class Gains:
-    """Of the Cartesian impedance controller. Damping is critical: 2 sqrt(stiffness)."""
+    """Of the Cartesian impedance controller. Damping is critical: 2 sqrt(stiffness).
 
-    translational: float = 800.0
+    Stiff, since the error clip that bounds the speed bounds the force as well: soft gains stall on friction.
+    """
+
+    translational: float = 2000.0
     """N/m."""
-    rotational: float = 50.0
+    rotational: float = 150.0
     """N*m/rad."""
 
 
