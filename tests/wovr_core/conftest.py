@@ -19,14 +19,12 @@ def wan_config() -> WorldModelConfig:
         base_dim=4,
         decoder_base_dim=4,
         latent_channels=6,
-        dim_mult=(1, 2),
+        dim_mult=(1, 2, 2),
         num_res_blocks=1,
-        temporal_downsample=(True,),
+        temporal_downsample=(True, True),  # four frames to a latent frame, as Wan2.2's
         latents_mean=(0.1, -0.2, 0.3, 0.0, 0.05, -0.1),
         latents_std=(0.5, 1.5, 0.7, 1.0, 0.9, 1.2),
     )
-    # Twice halved in time, as Wan2.2's: four frames to a latent frame.
-    codec = WanCodecConfig(**{**vars(codec), "dim_mult": (1, 1, 2), "temporal_downsample": (True, True)})
     return WorldModelConfig(
         wan=WanConfig(codec=codec, ffn_dim=40), layers=2, heads=2, head_dim=12, patch=2, sigma_shift=5.0
     )

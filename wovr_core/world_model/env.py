@@ -18,6 +18,7 @@ from wovr_core.errors import WovrError
 from wovr_core.types import ACTION_DIM, CHUNK, CONTEXT_FRAMES, NULL_ACTION, RECENT_FRAMES, Keyframe
 from wovr_core.world_model.model import WorldModel
 from wovr_core.world_model.precision import autocast
+from wovr_core.world_model.rlinf import published_noise
 
 RewardFunction = Callable[[torch.Tensor, Sequence[str]], torch.Tensor]
 """(frames u8 (N, H, W, 3), N instructions) -> calibrated probability of success (N,) float32."""
@@ -35,6 +36,8 @@ class ImaginationConfig:
     reencode: bool = False
     """Pass the imagined frames through decoder and encoder before they become context. A codec whose latents depend on
     earlier frames (Wan's) always does."""
+    published_noise: bool = False
+    """Every chunk begins with the noise of RLinf's published inference (`rlinf.published_noise`), whatever the seeds."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,8 @@ class WorldModelEnv:
         if not torch.isfinite(actions).all():
             raise WovrError("actions hold a value that is not finite")
         window = torch.cat([self._actions, actions.float()], dim=1)
-        future = self.model.imagine_chunk(self._context, window, self.config.solver_steps, self._generators)
+        noise = published_noise(self.model.config, batch) if self.config.published_noise else None
+        future = self.model.imagine_chunk(self._context, window, self.config.solver_steps, self._generators, noise)
         with autocast(self.model.device):
             frames = self.model.codec.decode(torch.cat([self._context, future], dim=1), last=CHUNK).cpu()
             seen = torch.cat([self._reference, frames[:, -RECENT_FRAMES:]], dim=1)

@@ -208,6 +208,7 @@ class WorldModel(nn.Module):
         actions: torch.Tensor,
         solver_steps: int,
         generator: torch.Generator | Sequence[torch.Generator],
+        noise: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """The next 8 frames, as latents.
 
@@ -216,6 +217,7 @@ class WorldModel(nn.Module):
             actions: (B, 13, A): what produced the context frames, then the 8 new actions.
             solver_steps: 1 to 5.
             generator: one, or one per row (then a row does not depend on its batch mates).
+            noise: (B, 2, Dc, h, w) to begin with, in place of the generator's.
 
         Returns:
             (B, 2, Dc, h, w)
@@ -223,7 +225,7 @@ class WorldModel(nn.Module):
         context, actions = context.to(self.device), actions.to(self.device)
         self._check(context, actions, CONTEXT_LATENTS)
         shape = (len(context), CHUNK // GROUP, *context.shape[2:])
-        noise = flow.row_noise(shape, generator).to(context.device)
+        noise = (flow.row_noise(shape, generator) if noise is None else noise).to(context.device)
         context, actions = self.condition(context, actions)
         with self._autocast():
             whole = flow.imagine(

@@ -130,9 +130,7 @@ def build_empty(config: WorldModelConfig) -> WorldModel:
     try:
         from accelerate import init_empty_weights
     except ImportError as error:
-        raise MissingDependencyError(
-            "large models need accelerate: pip install 'wovr-workbench[large]'"
-        ) from error
+        raise MissingDependencyError("large models need accelerate: pip install 'wovr-workbench[large]'") from error
     with init_empty_weights(include_buffers=False):
         return WorldModel(config)
 
@@ -186,13 +184,14 @@ def fill(
     module: nn.Module,
     source: Iterator[tuple[str, torch.Tensor]],
     where: Path,
-    dtype: torch.dtype,
+    dtype: torch.dtype | None,
     drop: str = "",
     keep: tuple[str, ...] = (),
 ) -> dict[str, torch.Tensor]:
     """Give an empty module its values, tensor by tensor.
 
     Args:
+        dtype: of the values; None leaves each as it is.
         drop: tensors with this prefix are not the module's: they are returned.
         keep: parameters with these prefixes may be absent in the source.
 
@@ -209,7 +208,7 @@ def fill(
             here = f"wants {wanted[name]}" if name in wanted else "has no such tensor"
             raise WovrError(f"{where}: {name} is {tuple(tensor.shape)}, the recipe's model {here}")
         del wanted[name]
-        _assign(module, name, tensor.to(dtype))
+        _assign(module, name, tensor.to(dtype or tensor.dtype))
     missing = [name for name in wanted if not name.startswith(keep or ("\0",))]
     if missing:
         raise WovrError(f"{where} lacks {len(missing)} tensors of the recipe's model, the first is {missing[0]}")

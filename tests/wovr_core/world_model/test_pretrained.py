@@ -124,7 +124,7 @@ def broken(wan_folder, tmp_path):
 
 def test_sources_that_do_not_fit_are_named(broken, wan_config, monkeypatch, tmp_path):
     source = PretrainedConfig(str(broken))
-    with pytest.raises(WovrError, match=r"ffn\.net\.0\.proj\.weight is \(40, 24\), the recipe's model wants \(44, 24\)"):
+    with pytest.raises(WovrError, match=r"ffn\.net\.0\.proj\.bias is \(40,\), the recipe's model wants \(44,\)"):
         build_pretrained(override(wan_config, ["wan.ffn_dim=44"]), source)
     with pytest.raises(WovrError, match="latents_mean"):
         build_pretrained(override(wan_config, ["wan.codec.latents_mean=[0,0,0,0,0,0]"]), source)
