@@ -36,14 +36,15 @@ class Access:
 
     def sign_in(self, name: str, password: str, address: str) -> str:
         """A new session's token. Raises SignInError, which tells a wrong name from a wrong password in nothing."""
-        keys = ((self.pairs, f"{name}\0{address}"), (self.addresses, address), (self.names, name))
-        wait = max(throttle.wait(key) for throttle, key in keys)
-        if wait > 0:
-            self.log.write(name[:64], "sign-in refused, too many tries", address=address)
-            raise SignInError(f"too many tries; wait {_span(wait)}, then try again", wait)
-        # Counted before the hash is computed: tries that arrive together cannot all slip through.
-        for throttle, key in keys:
-            throttle.failed(key)
+        counted: list[tuple[Throttle, str]] = []
+        for throttle, key in ((self.pairs, f"{name}\0{address}"), (self.addresses, address), (self.names, name)):
+            wait = throttle.attempt(key)
+            if wait > 0:
+                for earlier, its_key in counted:
+                    earlier.forgive(its_key)
+                self.log.write(name[:64], "sign-in refused, too many tries", address=address)
+                raise SignInError(f"too many tries; wait {_span(wait)}, then try again", wait)
+            counted.append((throttle, key))
         account = self.accounts.check(name, password)
         if account is None:
             self.log.write(name[:64], "sign-in failed", address=address)

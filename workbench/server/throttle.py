@@ -47,10 +47,16 @@ class Throttle:
             known = self._keys.get(key)
             return max(0.0, known.until - self._clock()) if known else 0.0
 
-    def failed(self, key: str) -> None:
-        """One more failure."""
+    def attempt(self, key: str) -> float:
+        """Counts a try as failed before it is made, and returns 0; while the key waits, how long it still has to.
+
+        Tries that arrive together so cannot all slip through; `succeeded` or `forgive` takes it back.
+        """
         with self._guard:
             now = self._clock()
+            waiting = self._keys.get(key)
+            if waiting and waiting.until > now:
+                return waiting.until - now
             known = self._keys.pop(key, None)
             if known is None or now - known.last > self.config.forget:
                 known = _Failures(0, now, now)
@@ -61,6 +67,7 @@ class Throttle:
             self._keys[key] = known
             while len(self._keys) > _KEYS:
                 self._keys.popitem(last=False)
+            return 0.0
 
     def succeeded(self, key: str) -> None:
         """The key is as new."""
