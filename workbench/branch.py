@@ -27,7 +27,8 @@ from wovr_core.stages.imagine import Simulator, make_env
 from wovr_core.types import CHUNK, Episode, FloatArray, Keyframe, Rollout
 from wovr_core.world_model.env import WorldModelEnv
 
-_MADE_BY = {POLICY: ("sft", "rl", "rl_evolved"), WORLD_MODEL: ("world_model", "refine"), REWARD: ("reward", "refine")}
+MADE_BY = {POLICY: ("sft", "rl", "rl_evolved"), WORLD_MODEL: ("world_model", "refine"), REWARD: ("reward", "refine")}
+"""Kind of checkpoint -> the stages of a run that may hold it."""
 
 
 def reopen(data: RunData, rollout: Rollout) -> WorldModelEnv:
@@ -37,7 +38,7 @@ def reopen(data: RunData, rollout: Rollout) -> WorldModelEnv:
         WovrError: the run no longer holds one of them.
     """
     config = read_json(data.path / "imagine" / "config.json")["config"]
-    checkpoints = {what: _checkpoint(data, what, rollout.versions.get(what, "")) for what in _MADE_BY}
+    checkpoints = {what: checkpoint_of(data.path, what, rollout.versions.get(what, "")) for what in MADE_BY}
     return make_env(Simulator(**checkpoints), config["solver_steps"], config["chunks"])
 
 
@@ -104,7 +105,7 @@ def side_by_side(original: Rollout, branched: Rollout) -> Payload:
     panes = [pane | {"title": titles[pane["key"]]} for pane in payload.meta["panes"]]
     p_before: dict[str, Any] = next(c for c in payload.meta["curves"] if c["key"] == "p_success")
     p_before = p_before | {
-        "key": "p_original", "title": "p, original", "values": [round(float(p), 4) for p in original.p_success],
+        "key": "p_original", "title": "p, original", "values": _padded(original.p_success, len(branched.frames)),
     }  # fmt: skip
     curves = []
     for curve in payload.meta["curves"]:
@@ -118,9 +119,15 @@ def side_by_side(original: Rollout, branched: Rollout) -> Payload:
     return payload.with_meta(panes=panes, curves=[*curves, p_before], badges=badges, frame=start)
 
 
-def _checkpoint(data: RunData, what: str, version: str) -> Path:
-    for stage in _MADE_BY[what]:
-        path = data.path / stage / what
+def _padded(values: FloatArray, n: int) -> list[float | None]:
+    """Of a fork that is longer than its original, or shorter."""
+    return [*(round(float(v), 4) for v in values[:n]), *[None] * (n - len(values))]
+
+
+def checkpoint_of(run: Path, what: str, version: str) -> Path:
+    """Where a run keeps a version of its policy, world model or reward. Raises WovrError when it does not."""
+    for stage in MADE_BY[what]:
+        path = run / stage / what
         if (path / "manifest.json").is_file() and version_of(path) == version:
             return path
-    raise WovrError(f"{data.path} no longer holds the {what.replace('_', ' ')} {version!r} that drew this rollout")
+    raise WovrError(f"{run} no longer holds the {what.replace('_', ' ')} {version!r} that drew this rollout")

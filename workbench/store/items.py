@@ -7,8 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-AUDITED, PRACTICE, REAL = "audited", "practice", "real"
-KINDS = {AUDITED: "imagined and audited", PRACTICE: "imagined in RL", REAL: "real episode"}
+AUDITED, PRACTICE, BRANCH, REAL = "audited", "practice", "branch", "real"
+KINDS = {
+    AUDITED: "imagined and audited",
+    PRACTICE: "imagined in RL",
+    BRANCH: "branched by hand",
+    REAL: "real episode",
+}
 
 VERDICTS = {
     "false_success": "false success",

@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from workbench.forks.keep import STAGE as BRANCHES
+from workbench.forks.keep import rows as kept_forks
 from workbench.run_data import RunData
-from workbench.store.items import AUDITED, PRACTICE, REAL, Audit, Item
+from workbench.store.items import AUDITED, BRANCH, PRACTICE, REAL, Audit, Item
 from wovr_core.audit.outcomes import first_success_step
 from wovr_core.data.episode_files import SUFFIX, read_episode_summary, read_rollout_summary
 from wovr_core.errors import CorruptFileError
@@ -21,7 +23,9 @@ DIVERGENCE_THRESHOLD = 12.0
 
 _STAGES = ("imagine", "rl", "rl_evolved", "collect", "collect_base", "collect_evolved", "evaluate_base", "evaluate")
 """The pipeline's, in the order in which they are shown; others follow by name."""
-_AUDITED_STAGE, _REPLAYS = "imagine", "audit"
+_IMAGINED = {"imagine": AUDITED, BRANCHES: BRANCH}
+"""Stages whose rollouts are no practice."""
+_REPLAYS = "audit"
 _EXPERTS = {"expert": "scripted expert", "expert_fault": "scripted expert, with a fault"}
 
 
@@ -47,7 +51,7 @@ def record_folders(run: Path) -> list[tuple[str, str, Path]]:
     with os.scandir(run) as entries:
         found = {entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
     stages = [stage for stage in _STAGES if stage in found] + sorted(found - {*_STAGES, _REPLAYS})
-    places = [(stage, AUDITED if stage == _AUDITED_STAGE else PRACTICE, run / stage / "rollouts") for stage in stages]
+    places = [(stage, _IMAGINED.get(stage, PRACTICE), run / stage / "rollouts") for stage in stages]
     places += [(stage, REAL, run / stage / "episodes") for stage in stages]
     return [place for place in places if place[2].is_dir()]
 
@@ -146,7 +150,7 @@ def read_audits(data: RunData) -> dict[str, Audit]:
             str(row["rollout_id"]): Audit.of(
                 bool(row["real_success"]), [float(d) for d in row["divergence"]], threshold
             )
-            for row in data.audit_rows()
+            for row in [*data.audit_rows(), *kept_forks(data.path)]
         }
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptFileError(

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from workbench.run_data import RunData
 from workbench.store.checkpoints import find_checkpoints, find_edges, version_titles
-from workbench.store.items import AUDITED, Audit, Item
+from workbench.store.items import AUDITED, BRANCH, Audit, Item
 from workbench.store.rows import derived, items_of, write_audits
 from workbench.store.run_items import read_audits
 from workbench.store.store import Store
@@ -64,7 +64,7 @@ def known_files(store: Store, run_id: int) -> dict[str, tuple[int, int]]:
 
 def signature(run: Path) -> str:
     """Changes with the run's small files: description, stages' outputs, manifests, audit."""
-    small = [run / "run.json", run / "audit" / "rows.json", run / "audit" / "episodes"]
+    small = [run / "run.json", run / "audit" / "rows.json", run / "audit" / "episodes", run / "branches" / "rows.json"]
     small += sorted(run.glob("*/outputs.json")) + sorted(run.glob("*/*/manifest.json"))
     stats = [(str(path), stat.st_mtime_ns, stat.st_size) for path in small if (stat := _stat(path))]
     return hashlib.sha256(json.dumps(stats).encode()).hexdigest()[:32]
@@ -102,8 +102,9 @@ def update_facts(store: Store, run_id: int, run: Path) -> tuple[dict[str, Audit]
 
 def with_audit(item: Item, run: Path, audits: Mapping[str, Audit]) -> Item:
     """The item beside what its actions really led to, where that is known."""
-    audit = audits.get(item.name) if item.kind == AUDITED and not item.broken else None
-    replay = run / "audit" / "episodes" / item.path.name
+    audit = audits.get(item.name) if item.kind in (AUDITED, BRANCH) and not item.broken else None
+    replays = run / "audit" / "episodes" if item.kind == AUDITED else run / item.stage / "replays"
+    replay = replays / item.path.name
     return replace(item, audit=audit, replay=replay if audit and replay.is_file() else None)
 
 
@@ -154,7 +155,7 @@ def _rename(session: Session, run_id: int, titles: Titles) -> None:
 
 
 def _renew_audits(session: Session, run_id: int, run: Path, audits: Mapping[str, Audit]) -> None:
-    ids = list(session.scalars(select(Record.id).where(Record.run_id == run_id, Record.kind == AUDITED)))
+    ids = list(session.scalars(select(Record.id).where(Record.run_id == run_id, Record.kind.in_((AUDITED, BRANCH)))))
     items = [with_audit(item, run, audits) for item in items_of(session, ids)]
     session.execute(delete(AuditRow).where(AuditRow.record_id.in_(select(Record.id).where(Record.run_id == run_id))))
     write_audits(session, run, items)
