@@ -33,6 +33,7 @@ BENCHES: dict[str, str] = {
     "imagine": "apps.bench.imagine",
     "train": "apps.bench.train",
     "jobs": "apps.bench.jobs",
+    "review": "apps.bench.review",
 }
 """Name -> module."""
 
