@@ -17,6 +17,7 @@ from apps.commands import (
     renderers,
     reproduce,
     review,
+    robot,
     store,
     tracking,
     users,
@@ -41,4 +42,5 @@ GROUPS: tuple[Group, ...] = (
     review,
     users,
     formats,
+    robot,
 )

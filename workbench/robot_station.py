@@ -1,0 +1,111 @@
+"""From a plan's settings to what trials are run on: the robot, its camera, the policies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from wovr_core.errors import UnknownNameError, WovrError
+from wovr_core.files import wovr_home
+from wovr_core.robots.evaluation.evaluation import Evaluation, evaluation_folder
+from wovr_core.robots.evaluation.operators import initial_pictures
+from wovr_core.robots.evaluation.plan import Contestant, ProtocolConfig, write_plan
+from wovr_core.robots.lab import LabConfig, SimulatedLab
+from wovr_core.robots.lab_actors import LAB_ACTORS
+from wovr_core.robots.pictures import PictureRecipe
+from wovr_core.robots.runner import Actor
+
+LAB = "lab"
+ROBOTS = (LAB,)
+
+
+@dataclass(frozen=True)
+class LabSettings:
+    """What sets up the simulated lab again."""
+
+    suite: str = "libero_object"
+    task: int = 0
+    size: int = 64
+    view: str = "workspace"
+    robot: str = LAB
+    temperature: float = 0.0
+    """Of policies from checkpoints."""
+
+    def config(self, realtime: bool = False) -> LabConfig:
+        from wovr_core.envs.libero import LiberoConfig
+
+        return LabConfig(LiberoConfig(suite=self.suite, size=self.size, view=self.view), self.task, realtime)
+
+
+def settings_of(evaluation: Evaluation) -> LabSettings:
+    """Raises WovrError when the plan is of a robot that this version cannot set up by itself."""
+    from wovr_core.config import from_dict
+
+    if evaluation.plan.settings.get("robot") not in ROBOTS:
+        raise WovrError(f"{evaluation.plan.name} was planned on {evaluation.plan.robot}, which is set up by a program")
+    return from_dict(LabSettings, dict(evaluation.plan.settings), f"settings of {evaluation.plan.name}")
+
+
+def contestant(text: str) -> Contestant:
+    """ "NAME=CHECKPOINT": a folder, RUN/STAGE of a run, or one of the lab's own (LAB_ACTORS). Raises WovrError."""
+    from wovr_core.model_files import version_of
+
+    name, separator, where = text.partition("=")
+    if not separator or not name.strip():
+        raise WovrError(f"--policy {text!r} is not of the form NAME=CHECKPOINT, for example after=demo/rl_evolved")
+    if where in LAB_ACTORS:
+        return Contestant(name.strip(), where)
+    for path in (Path(where), wovr_home() / "runs" / where / "policy", wovr_home() / "runs" / where):
+        if (path / "manifest.json").is_file():
+            return Contestant(name.strip(), version_of(path), str(path.absolute()))
+    known = ", ".join(LAB_ACTORS)
+    raise WovrError(f"--policy {text}: no checkpoint at {where}; give its folder, RUN/STAGE, or one of {known}")
+
+
+def actors(lab: SimulatedLab, contestants: Sequence[Contestant], settings: LabSettings) -> dict[str, Actor]:
+    """Load the policies. Raises WovrError when a checkpoint is not the one that was planned."""
+    from wovr_core.model_files import load_policy
+    from wovr_core.policy.acting import PolicyActor
+
+    made: dict[str, Actor] = {}
+    for entry in contestants:
+        if not entry.path:
+            if entry.version not in LAB_ACTORS:
+                raise UnknownNameError("policy of the lab", entry.version, LAB_ACTORS)
+            made[entry.name] = LAB_ACTORS[entry.version](lab)
+            continue
+        policy, version = load_policy(Path(entry.path))
+        if version != entry.version:
+            raise WovrError(f"{entry.path} is version {version}, planned was {entry.version}")
+        made[entry.name] = PolicyActor(policy, settings.temperature)
+    return made
+
+
+def plan_in_lab(
+    name: str,
+    contestants: Sequence[Contestant],
+    settings: LabSettings,
+    protocol: ProtocolConfig,
+    conditions: Sequence[int],
+    folder: Path | None = None,
+) -> Evaluation:
+    """Plan an evaluation in the simulated lab; the initial pictures are drawn from it.
+
+    Raises:
+        WovrError: there is a plan of that name, or a setting that cannot be.
+    """
+    folder = folder or evaluation_folder(name)
+    if (folder / "plan.json").exists():
+        raise WovrError(f"{folder} holds a plan already, and a plan is never changed: choose another name")
+    runner = replace(protocol.runner, picture=PictureRecipe(size=settings.size))
+    protocol = replace(protocol, runner=runner)
+    with SimulatedLab(settings.config()) as lab:
+        pictures = initial_pictures(lab, runner.picture, conditions)
+        facts: Mapping[str, Any] = asdict(settings)
+        write_plan(
+            folder, name, robot=lab.name, task=lab.task, simulated=True, protocol=protocol,
+            contestants=contestants, pictures=pictures, settings=facts,
+        )  # fmt: skip
+    return Evaluation(folder)
