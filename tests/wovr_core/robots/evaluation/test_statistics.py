@@ -29,7 +29,9 @@ def barnard_by_hand(first: tuple[int, int], second: tuple[int, int]) -> float:
     return float(total.max())
 
 
-@pytest.mark.parametrize("counts", [((3, 8), (7, 8)), ((0, 5), (5, 5)), ((14, 30), (28, 30)), ((2, 6), (3, 9))])
+@pytest.mark.parametrize(
+    "counts", [((3, 8), (7, 8)), ((0, 5), (5, 5)), ((14, 30), (28, 30)), ((6, 8), (7, 19)), ((8, 14), (1, 1))]
+)
 def test_barnard_equals_its_definition(counts: tuple[tuple[int, int], tuple[int, int]]) -> None:
     assert barnard(*counts) == pytest.approx(barnard_by_hand(*counts), rel=2e-3)
     assert barnard(*counts) == pytest.approx(barnard(counts[1], counts[0]), rel=1e-6)
