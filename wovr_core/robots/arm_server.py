@@ -117,7 +117,9 @@ class ArmServer:
         finally:
             self._stop()
             self._stopper.shutdown(wait=True)
-            self._publish()
+            for _ in range(10):  # for the recorder: it shows the arm at rest
+                self._publish()
+                time.sleep(self._config.state_period)
             self._arm.disconnect()
 
     def _hear(self) -> None:

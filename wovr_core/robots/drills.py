@@ -1,0 +1,258 @@
+"""Fault drills: break one thing while the arm sways, and measure from the flight recorder how it came to rest.
+
+What the recorder sees is written by the arm's process, so it goes on while the client is stopped or dead.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wovr_core.errors import UnknownNameError
+from wovr_core.robots.arm_server import ArmServerConfig
+from wovr_core.robots.base import Limits, Motion, RobotError, Vector
+from wovr_core.robots.link_proxy import LinkProxy
+from wovr_core.robots.simulated import FRANKY_SIM_LIMITS, FrankaSim, FrankySim
+
+AT_REST = 0.01
+"""m/s"""
+REST_ROWS = 5
+"""States in a row under AT_REST that count as rest."""
+
+
+@dataclass(frozen=True)
+class DrillResult:
+    fault: str
+    simulator: str
+    time_to_hold: float
+    """s from the fault to the moment when the arm was no longer allowed to follow commands; NaN: never."""
+    time_to_rest: float
+    """s from the fault until the tool was slower than 1 cm/s and stayed so; NaN: never, or not to be seen."""
+    peak_speed: float
+    """m/s, over the whole drill."""
+    final_motion: str
+    """What the arm's process recorded last: "holding", "stopped", "running" (it went on)."""
+    client_said: tuple[str, ...]
+    """Events and errors of the client after the fault, in order."""
+
+
+class Drill:
+    """One client over one arm, and the recorder's file. Context manager: ends what it started."""
+
+    def __init__(self, arm: ArmServerConfig, limits: Limits, folder: Path) -> None:
+        self._record = folder / "recorder.txt"
+        self._errors = (folder / "client.err").open("w")
+        config = dataclasses.asdict(dataclasses.replace(arm, record=str(self._record)))
+        command = [sys.executable, "-m", "wovr_core.robots.drill_client", "--arm", json.dumps(config)]
+        self.client = subprocess.Popen(
+            [*command, "--limits", json.dumps(dataclasses.asdict(limits))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+        )
+        self._events: queue.Queue[dict[str, Any]] = queue.Queue()
+        self.heard: list[dict[str, Any]] = []
+        threading.Thread(target=self._listen, daemon=True).start()
+        up = self.wait("up", 90)
+        self.arm_pid, self.safety_pid = int(up["arm"]), int(up["safety"])
+
+    def __enter__(self) -> Drill:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for pid in (self.client.pid, self.safety_pid, self.arm_pid):
+            signal_quietly(pid, signal.SIGCONT)
+        if self.client.poll() is None:
+            self.tell("quit")
+            try:
+                self.client.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                self.client.kill()
+                self.client.wait(timeout=5)
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and (alive(self.safety_pid) or alive(self.arm_pid)):
+            time.sleep(0.05)  # an orphaned pair ends by itself
+        for pid in (self.safety_pid, self.arm_pid):
+            signal_quietly(pid, signal.SIGKILL)
+        self._errors.close()
+
+    def tell(self, word: str) -> None:
+        assert self.client.stdin is not None
+        try:
+            self.client.stdin.write(word + "\n")
+            self.client.stdin.flush()
+        except OSError:
+            pass  # it is gone; what it said tells
+
+    def wait(self, event: str, timeout: float) -> dict[str, Any]:
+        """The next event of this kind. Raises RobotError if the client ends or is silent."""
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                message = self._events.get(timeout=max(0.01, deadline - time.monotonic()))
+            except queue.Empty:
+                raise RobotError(f"the drill's client did not say {event!r} within {timeout:g} s") from None
+            self.heard.append(message)
+            if message["event"] == event:
+                return message
+            if message["event"] in ("error", "end"):
+                raise RobotError(f"the drill's client ended: {message.get('message', 'see its messages')}")
+
+    def rows(self) -> tuple[Vector, list[str], Vector]:
+        """Recorded times (N,), motions, and x y z speed (N, 4)."""
+        lines = [line.split() for line in self._record.read_text().splitlines() if line.count(" ") == 5]
+        times = np.array([float(line[0]) for line in lines])
+        return times, [line[1] for line in lines], np.array([[float(v) for v in line[2:]] for line in lines])
+
+    def said(self, since: float) -> tuple[str, ...]:
+        """What the client said since then."""
+        while not self._events.empty():
+            self.heard.append(self._events.get())
+        later = [message for message in self.heard if message["t"] >= since]
+        return tuple(message.get("error") or message["event"] for message in later if message["event"] != "fault")
+
+    def _listen(self) -> None:
+        assert self.client.stdout is not None
+        for line in self.client.stdout:
+            self._events.put(json.loads(line))
+        self._events.put({"event": "end", "t": time.monotonic()})
+
+
+def _stop_client(seconds: float) -> Callable[[Drill, ExitStack], float]:
+    def inject(drill: Drill, stack: ExitStack) -> float:
+        now = time.monotonic()
+        os.kill(drill.client.pid, signal.SIGSTOP)
+        time.sleep(seconds)
+        os.kill(drill.client.pid, signal.SIGCONT)
+        return now
+
+    return inject
+
+
+def _signal(target: str, number: signal.Signals) -> Callable[[Drill, ExitStack], float]:
+    def inject(drill: Drill, stack: ExitStack) -> float:
+        pid = {"client": drill.client.pid, "safety": drill.safety_pid, "arm": drill.arm_pid}[target]
+        now = time.monotonic()
+        os.kill(pid, number)
+        return now
+
+    return inject
+
+
+def _freeze_arm(drill: Drill, stack: ExitStack) -> float:
+    """The driver's process misses 0.3 s of the 1 kHz exchange: the arm's own controller must catch it."""
+    now = time.monotonic()
+    os.kill(drill.arm_pid, signal.SIGSTOP)
+    time.sleep(0.3)
+    os.kill(drill.arm_pid, signal.SIGCONT)
+    return now
+
+
+def _tell(word: str) -> Callable[[Drill, ExitStack], float]:
+    def inject(drill: Drill, stack: ExitStack) -> float:
+        drill.tell(word)
+        return float(drill.wait("fault", 20)["t"])
+
+    return inject
+
+
+FAULTS: dict[str, Callable[[Drill, ExitStack], float]] = {
+    "client stopped 0.2 s": _stop_client(0.2),
+    "client stopped 3 s": _stop_client(3.0),
+    "client killed": _signal("client", signal.SIGKILL),
+    "safety process killed": _signal("safety", signal.SIGKILL),
+    "safety process hangs": _signal("safety", signal.SIGSTOP),
+    "operator absent": _tell("release"),
+    "camera unplugged": _tell("unplug"),
+    "disk full": _tell("fill_disk"),
+    "reflex": _freeze_arm,
+    "network cut": lambda drill, stack: time.monotonic(),
+}
+"""What breaks -> how; each returns the moment of the fault."""
+NEEDS_REFLEXES = ("reflex", "network cut")
+"""Faults that the arm's own controller catches: they need the simulator that has one."""
+
+
+def run_drill(
+    fault: str, simulator: str = "franky-sim", limits: Limits | None = None, moving: float = 1.5, after: float = 2.5
+) -> DrillResult:
+    """Sway for `moving` s, break, look for `after` s. Simulators: "kinematic", "franky-sim", "franka-sim".
+
+    Raises UnknownNameError, MissingDependencyError, RobotError (the drill itself went wrong).
+    """
+    if fault not in FAULTS:
+        raise UnknownNameError("fault", fault, FAULTS)
+    limits = limits or FRANKY_SIM_LIMITS
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wovr-drill-")))
+        proxy = None
+        if simulator == "kinematic":
+            arm = ArmServerConfig(kind="kinematic")
+        else:
+            server = stack.enter_context({"franky-sim": FrankySim, "franka-sim": FrankaSim}[simulator]())
+            hostname = server.hostname
+            if fault == "network cut":
+                proxy = stack.enter_context(LinkProxy(hostname))
+                hostname = proxy.hostname
+            arm = ArmServerConfig(hostname=hostname, realtime=False, gripper=False)
+        drill = stack.enter_context(Drill(arm, limits, folder))
+        drill.wait("moving", 60)
+        time.sleep(moving)
+        if proxy is not None:
+            proxy.cut()
+        at = FAULTS[fault](drill, stack)
+        time.sleep(after)
+        times, motions, values = drill.rows()
+        return measure(fault, simulator, at, times, motions, values, drill.said(at))
+
+
+def measure(
+    fault: str, simulator: str, at: float, times: Vector, motions: list[str], values: Vector, said: tuple[str, ...]
+) -> DrillResult:
+    """Read the recorder's rows: times (N,), motions, x y z speed (N, 4)."""
+    speed = values[:, 3]
+    followed = np.array([motion == Motion.RUNNING.value for motion in motions])
+    before = times < at
+    if not before.any() or speed[before].max() < AT_REST:
+        raise RobotError("the arm did not move before the fault: the drill shows nothing")
+    ended = np.flatnonzero(~before & ~followed)
+    to_hold = float(times[ended[0]] - at) if len(ended) else float("nan")
+    to_rest = float("nan")
+    for index in ended:
+        window = slice(index, index + REST_ROWS)
+        if len(speed[window]) == REST_ROWS and (speed[window] < AT_REST).all() and not followed[window].any():
+            to_rest = float(times[index] - at)
+            break
+    return DrillResult(fault, simulator, to_hold, to_rest, float(speed.max()), motions[-1], said)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process exists and is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def signal_quietly(pid: int, number: signal.Signals) -> None:
+    """To a process of ours that may be gone."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
