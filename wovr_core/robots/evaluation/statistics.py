@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from wovr_core.errors import WovrError
 from wovr_core.statistics import difference_interval, proportion_interval
@@ -38,7 +37,11 @@ class Rate:
 
 
 def barnard(first: tuple[int, int], second: tuple[int, int]) -> float:
-    """Two-sided p-value of Barnard's exact test (Nature 156, 1945) that two policies succeed equally often.
+    """Two-sided p-value of Barnard's exact test (Nature 156, 1945; pooled z) that two policies succeed equally often.
+
+    The largest probability, over all common rates, of tables at least as extreme: on a grid, then refined around its
+    peak. scipy.stats.barnard_exact computes the same, but its search may end in a lower peak and tell too small a p
+    (6 of 8 against 7 of 19: 0.073 in place of 0.083).
 
     Args:
         first, second: (successes, trials).
@@ -46,7 +49,8 @@ def barnard(first: tuple[int, int], second: tuple[int, int]) -> float:
     Raises:
         WovrError: more successes than trials.
     """
-    from scipy.stats import barnard_exact
+    from scipy.optimize import minimize_scalar
+    from scipy.stats import binom
 
     for successes, trials in (first, second):
         if not 0 <= successes <= trials:
@@ -54,25 +58,22 @@ def barnard(first: tuple[int, int], second: tuple[int, int]) -> float:
     (k, n), (j, m) = first, second
     if min(n, m) == 0 or k + j in (0, n + m):
         return 1.0  # nothing that could differ
-    with contextlib.redirect_stdout(io.StringIO()):  # its optimiser prints now and then
-        found = barnard_exact([[k, j], [n - k, m - j]], alternative="two-sided", pooled=True).pvalue
-    # scipy's search for the worst common rate may end in a lower peak (6 of 8 against 7 of 19: 0.073, not 0.083).
-    return float(min(max(found, _worst_rate((k, n), (j, m))), 1.0))
-
-
-def _worst_rate(first: tuple[int, int], second: tuple[int, int]) -> float:
-    """The test's definition on a dense grid: the largest probability, over common rates, of tables as extreme."""
-    from scipy.stats import binom
-
-    (k, n), (j, m) = first, second
     a, b = np.arange(n + 1)[:, None], np.arange(m + 1)[None]
     pooled = (a + b) / (n + m)
     spread = np.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))
     z = np.abs(a / n - b / m) / np.where(spread > 0, spread, np.inf)
-    extreme = z >= z[k, j] - 1e-9
-    rates = np.linspace(0, 1, GRID)[:, None]
-    tables = np.einsum("ga,gb,ab->g", binom.pmf(a.T, n, rates), binom.pmf(b, m, rates), extreme, optimize=True)
-    return float(tables.max())
+    extreme = (z >= z[k, j] - 1e-9).astype(np.float64)
+
+    def probability(rates: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        column = np.atleast_1d(rates)[:, None]
+        return np.asarray(((binom.pmf(a.T, n, column) @ extreme) * binom.pmf(b, m, column)).sum(1))
+
+    grid = np.linspace(0, 1, GRID)
+    values = probability(grid)
+    peak = float(grid[values.argmax()])
+    bounds = (max(peak - 2 / GRID, 0.0), min(peak + 2 / GRID, 1.0))
+    refined = minimize_scalar(lambda rate: -probability(rate)[0], bounds=bounds, method="bounded")
+    return float(min(max(values.max(), -refined.fun), 1.0))
 
 
 def difference(first: tuple[int, int], second: tuple[int, int]) -> tuple[float, float, float]:
