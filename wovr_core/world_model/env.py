@@ -37,7 +37,7 @@ class ImaginationConfig:
     """Pass the imagined frames through decoder and encoder before they become context. A codec whose latents depend on
     earlier frames (Wan's) always does."""
     published_noise: bool = False
-    """Every chunk begins with the noise of RLinf's published inference (`rlinf.published_noise`), whatever the seeds."""
+    """Every chunk begins with the noise of RLinf's published inference (`rlinf.published_noise`), not the seeds'."""
 
 
 @dataclass(frozen=True)

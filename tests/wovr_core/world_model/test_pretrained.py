@@ -111,7 +111,7 @@ def test_the_config_goes_through_json_and_set(wan_config):
     begun = override(WorldModelConfig(), ["wan.ffn_dim=20"])  # an absent group begins with its defaults
     assert (begun.wan.ffn_dim, begun.wan.codec.latent_channels) == (20, 48)
     assert override(wan_config, ["wan=null"]).wan is None
-    with pytest.raises(WovrError, match="did you mean 'wan.ffn_dim'"):
+    with pytest.raises(WovrError, match=r"did you mean 'wan\.ffn_dim'"):
         override(wan_config, ["wan.ffn_dimm=3"])
     with pytest.raises(WovrError, match="patch 3"):
         override(wan_config, ["patch=3"])
@@ -134,7 +134,7 @@ def test_sources_that_do_not_fit_are_named(broken, wan_config, monkeypatch, tmp_
     with pytest.raises(WovrError, match=r"vae lacks 1 tensors .* quant_conv\.bias"):
         build_pretrained(wan_config, source)
     save_file(values | {"extra": torch.zeros(2)}, vae)
-    with pytest.raises(WovrError, match="extra is .* no such tensor"):
+    with pytest.raises(WovrError, match=r"extra is .* no such tensor"):
         build_pretrained(wan_config, source)
     vae.write_bytes(vae.read_bytes()[:-100])
     with pytest.raises(CorruptFileError, match="cannot be read"):
@@ -147,7 +147,7 @@ def test_sources_that_do_not_fit_are_named(broken, wan_config, monkeypatch, tmp_
     with pytest.raises(CorruptFileError, match=r"wan/transformer/secret\.safetensors is missing"):
         build_pretrained(wan_config, source)
     (broken / "transformer" / "config.json").unlink()
-    with pytest.raises(WovrError, match="no transformer/config.json"):
+    with pytest.raises(WovrError, match=r"no transformer/config\.json"):
         locate(source)
     with pytest.raises(WovrError, match="no folder"):
         locate(PretrainedConfig(str(tmp_path / "nothing")))
@@ -168,7 +168,9 @@ def test_a_bf16_base_trains_its_channels_in_float32(wan_config, wan_folder):
     latents, _, actions = inputs()
     loss, _ = model.loss(latents, actions, torch.Generator().manual_seed(0))
     full = build_pretrained(wan_config, PretrainedConfig(str(wan_folder)))
-    torch.testing.assert_close(loss, full.loss(latents, actions, torch.Generator().manual_seed(0))[0], rtol=0.05, atol=0)
+    torch.testing.assert_close(
+        loss, full.loss(latents, actions, torch.Generator().manual_seed(0))[0], rtol=0.05, atol=0
+    )
 
 
 def test_an_empty_model_has_the_shapes_of_a_real_one(wan_config):

@@ -1,0 +1,306 @@
+"""RLinf's world-model files: names both ways, bits kept, and frames against an inference written from its description.
+
+The reference below knows Wan's own names and mathematics and nothing of ours; only the video autoencoder is diffusers'.
+"""
+
+import math
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKLWan
+from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers
+from safetensors.torch import load_file, save_file
+
+from wovr_core.errors import CorruptFileError, WovrError
+from wovr_core.types import NULL_ACTION
+from wovr_core.world_model.env import ImaginationConfig, WorldModelEnv
+from wovr_core.world_model.model import build
+from wovr_core.world_model.pretrained import PretrainedConfig, build_empty, build_pretrained
+from wovr_core.world_model.rlinf import RLINF_WORLD_MODEL, read_world_model, write_world_model
+from wovr_core.world_model.wan_keys import PREFIX, TRANSFORMER, VAE, to_diffusers, to_wan
+
+HEADS, DIM, FILES = 2, 24, ("model-00001.safetensors", "Wan2.2_VAE.pth")
+
+
+@pytest.fixture(scope="module")
+def trained(wan_config, wan_folder):
+    """A small model whose action channels say something."""
+    config = replace(wan_config, wan=replace(wan_config.wan, codec=replace(wan_config.wan.codec, truncate=True)))
+    model = build_pretrained(config, PretrainedConfig(str(wan_folder)))
+    generator = torch.Generator().manual_seed(5)
+    for channel in (
+        model.transformer.condition_embedder.action_time,
+        model.transformer.condition_embedder.action_tokens,
+    ):
+        for parameter in channel.parameters():
+            parameter.data = 0.3 * torch.randn(parameter.shape, generator=generator)
+    return model
+
+
+@pytest.fixture
+def files(trained, tmp_path):
+    paths = [tmp_path / name for name in FILES]
+    write_world_model(*paths, trained)
+    return paths
+
+
+def rms(x, weight):
+    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6) * weight
+
+
+def rope(x, f, h, w):
+    """(B, N, heads, d): pairs of neighbouring channels turned by their position in time, height and width."""
+    d = x.shape[-1]
+    sizes = (d - 4 * (d // 6), 2 * (d // 6), 2 * (d // 6))
+    grid = torch.stack(torch.meshgrid(*(torch.arange(n) for n in (f, h, w)), indexing="ij"), -1).reshape(-1, 3)
+    angles = [
+        grid[:, i : i + 1].double() / 10000 ** (torch.arange(0, size, 2).double() / size)
+        for i, size in enumerate(sizes)
+    ]
+    turn = torch.polar(torch.ones(1, dtype=torch.float64), torch.cat(angles, 1))[None, :, None]
+    turned = torch.view_as_complex(x.double().unflatten(-1, (-1, 2)).contiguous()) * turn
+    return torch.view_as_real(turned).flatten(-2).float()
+
+
+def attention(s, p, x, context, grid=None):
+    def heads(name, y):
+        return F.linear(y, s[f"{p}.{name}.weight"], s[f"{p}.{name}.bias"])
+
+    q, k = rms(heads("q", x), s[f"{p}.norm_q.weight"]), rms(heads("k", context), s[f"{p}.norm_k.weight"])
+    q, k, v = (t.unflatten(-1, (HEADS, -1)) for t in (q, k, heads("v", context)))
+    if grid:
+        q, k = rope(q, *grid), rope(k, *grid)
+    weights = torch.einsum("bnhd,bmhd->bhnm", q, k) / math.sqrt(q.shape[-1])
+    out = torch.einsum("bhnm,bmhd->bnhd", weights.softmax(-1), v).flatten(2)
+    return heads("o", out)
+
+
+def reference_velocity(s, x, timesteps, actions):
+    """x (B, C, L, h, w), timesteps (B, L), actions (B, 13, 7) -> (B, C, L, h, w); s in Wan's names."""
+    batch, channels, frames, height, width = x.shape
+    grid = (frames, height // 2, width // 2)
+    per_frame = grid[1] * grid[2]
+    tokens = F.conv3d(x, s["patch_embedding.weight"], s["patch_embedding.bias"], stride=(1, 2, 2)).flatten(2).mT
+    frequencies = 10000 ** (-torch.arange(128).double() / 128)
+    angles = timesteps.double()[..., None] * frequencies
+    e = torch.cat([angles.cos(), angles.sin()], -1).float()
+
+    def mlp(prefix, y, act):
+        y = act(F.linear(y, s[f"{prefix}.0.weight"], s[f"{prefix}.0.bias"]))
+        return F.linear(y, s[f"{prefix}.2.weight"], s[f"{prefix}.2.bias"])
+
+    e = mlp("time_embedding", e, F.silu)
+    grouped = torch.cat([actions[:, :1]] * 3 + [actions], 1).reshape(batch, 4, 28)
+    e = e + mlp("action_mlp2", grouped, F.silu)
+    e6 = F.linear(F.silu(e), s["time_projection.1.weight"], s["time_projection.1.bias"]).unflatten(-1, (6, DIM))
+    context = mlp("action_mlp1", actions, F.gelu)  # (B, 13, D)
+    spread = lambda t: t.repeat_interleave(per_frame, 1)  # noqa: E731
+    layer_norm = lambda t: F.layer_norm(t, (DIM,), eps=1e-6)  # noqa: E731
+    for i in range(2):
+        p = f"blocks.{i}"
+        shift1, scale1, gate1, shift2, scale2, gate2 = (spread(t) for t in (s[f"{p}.modulation"] + e6).unbind(2))
+        y = layer_norm(tokens) * (1 + scale1) + shift1
+        tokens = tokens + attention(s, f"{p}.self_attn", y, y, grid) * gate1
+        y = F.layer_norm(tokens, (DIM,), s[f"{p}.norm3.weight"], s[f"{p}.norm3.bias"], eps=1e-6)
+        tokens = tokens + attention(s, f"{p}.cross_attn", y, context)
+        y = layer_norm(tokens) * (1 + scale2) + shift2
+        tokens = tokens + mlp(f"{p}.ffn", y, lambda t: F.gelu(t, approximate="tanh")) * gate2
+    shift, scale = (spread(t) for t in (s["head.modulation"] + e[:, :, None]).unbind(2))
+    out = F.linear(layer_norm(tokens) * (1 + scale) + shift, s["head.head.weight"], s["head.head.bias"])
+    out = out.view(batch, *grid, 1, 2, 2, channels)
+    return torch.einsum("bfhwpqrc->bcfphqwr", out).reshape(x.shape)
+
+
+def reference_chunk(s, vae, stats, seen, actions, noise):
+    """seen u8 (B, 5, H, W, 3), actions (B, 13, 7) -> the 8 next frames, u8."""
+    mean, std = stats
+    z = vae.encode(seen.permute(0, 4, 1, 2, 3).float() / 127.5 - 1).latent_dist.mean
+    known = (z - mean) / std
+    x = noise.clone()
+    x[:, :, :2] = known
+    sigmas = np.linspace(1, 0, 6)[:-1]
+    sigmas = [*(5 * sigmas / (1 + 4 * sigmas)), 0.0]
+    for n in range(5):
+        times = torch.tensor([[0.0, 0.0, 1000 * sigmas[n], 1000 * sigmas[n]]]).expand(len(x), -1)
+        x = x + reference_velocity(s, x, times, actions) * (sigmas[n + 1] - sigmas[n])
+        x[:, :, :2] = known
+    pixels = vae.decode(x * std + mean).sample.clamp(-1, 1)
+    return ((pixels + 1) * 127.5).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 4, 1)[:, 5:]
+
+
+@torch.no_grad()
+def test_imagined_frames_are_those_of_the_published_inference(trained, files, wan_folder, keyframes, monkeypatch):
+    monkeypatch.setattr("wovr_core.world_model.precision.bf16_pays", lambda: False)  # as exact as the reference
+    keyframes = keyframes[:1]
+    s = load_file(files[0])
+    vae = AutoencoderKLWan.from_pretrained(wan_folder / "vae").eval()
+    codec = trained.config.wan.codec
+    stats = [torch.tensor(v).view(1, -1, 1, 1, 1) for v in (codec.latents_mean, codec.latents_std)]
+    noise = torch.randn(1, 6, 4, 4, 4, generator=torch.Generator("cpu").manual_seed(0))
+    given = torch.rand(2, 1, 8, 7, generator=torch.Generator().manual_seed(2)) * 2 - 1
+
+    seen = torch.from_numpy(np.stack([k.context_frames for k in keyframes]))
+    past = torch.from_numpy(np.stack([k.context_actions for k in keyframes]))
+    past[:, 0] = torch.from_numpy(NULL_ACTION)
+    expected = []
+    for chunk in given:
+        rows = torch.cat([past, chunk], 1)
+        made = reference_chunk(s, vae, stats, seen, rows, noise)
+        expected.append(made)
+        seen, past = torch.cat([seen[:, :1], made[:, -4:]], 1), torch.cat([past[:, :1], rows[:, -4:]], 1)
+
+    env = WorldModelEnv(
+        trained, lambda f, i: torch.zeros(len(f)), ImaginationConfig(solver_steps=5, published_noise=True)
+    )
+    env.reset(keyframes, [77])
+    for chunk, made in zip(given, expected, strict=True):
+        difference = (env.step(chunk).frames.int() - made.int()).abs()
+        assert difference.max() <= 1  # a value at a whole grey level may be cut to either side
+        assert difference.float().mean() < 0.01
+    assert expected[0].float().std() > 10  # no grey mush
+    assert (expected[0].int() - expected[1].int()).abs().float().mean() > 1
+
+
+@torch.no_grad()
+def test_the_velocity_is_the_reference_s(trained, files):
+    g = torch.Generator().manual_seed(3)
+    latents, actions = torch.randn(2, 4, 6, 4, 4, generator=g), torch.randn(2, 13, 7, generator=g)
+    times = torch.tensor([[0.0, 0.0, 640.0, 640.0], [0.0, 0.0, 80.0, 80.0]])
+    ours = trained.transformer.velocity(latents, times, actions)
+    theirs = reference_velocity(load_file(files[0]), latents.transpose(1, 2), times, actions).transpose(1, 2)
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_round_trip_keeps_every_bit(trained, tmp_path, dtype):
+    first, second = ([tmp_path / n / name for name in FILES] for n in ("first", "second"))
+    model = build_empty(trained.config)
+    state = {k: v.to(dtype) if v.is_floating_point() else v for k, v in trained.state_dict().items()}
+    model.load_state_dict(state, assign=True)
+    text = {f"text_embedding.{k}": torch.randn(3, 2, generator=torch.Generator().manual_seed(0)) for k in ("0.weight",)}
+    write_world_model(*first, model, text)
+    again, spare, reports = read_world_model(*first, config=trained.config)
+    assert list(again.state_dict()) == list(state)
+    assert all(
+        torch.equal(again.state_dict()[k], v) and again.state_dict()[k].dtype == v.dtype for k, v in state.items()
+    )
+    assert torch.equal(spare["text_embedding.0.weight"], text["text_embedding.0.weight"])
+    write_world_model(*second, again, spare)
+    assert first[0].read_bytes() == second[0].read_bytes()
+    one, two = (torch.load(paths[1], weights_only=True) for paths in (first, second))
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[k], two[k]) for k in one)
+    assert [r.complete for r in reports.values()] == [True, True]
+    assert reports[FILES[0]].read == len(load_file(first[0]))
+
+
+def test_a_prefix_and_a_wrapped_state_dict_are_read_alike(trained, files):
+    save_file({PREFIX + k: v for k, v in load_file(files[0]).items()}, files[0])
+    torch.save({"model_state_dict": torch.load(files[1], weights_only=True)}, files[1])
+    again, *_ = read_world_model(*files, config=trained.config)
+    assert all(torch.equal(v, again.state_dict()[k]) for k, v in trained.state_dict().items())
+
+
+def test_names_are_diffusers_own(files, trained):
+    state = load_file(files[0])
+    theirs = convert_wan_transformer_to_diffusers({k: v for k, v in state.items() if not k.startswith("action_")})
+    ours = to_diffusers(state, TRANSFORMER)
+    known = {name for name in ours.values() if name and "action_" not in name}
+    assert known == {name for name in theirs if "text_embedder" not in name}
+    assert all(torch.equal(theirs[str(ours[k])], v) for k, v in state.items() if ours[k] in known)
+
+
+def vae_names(stages: int, blocks: int, sampled_in_time: tuple[bool, ...], narrow: set[str]) -> set[str]:
+    """The autoencoder's tensors as Wan2.2 itself nests them; `narrow`: residual blocks that change their width."""
+    names = {f"{c}.{leaf}" for c in ("conv1", "conv2") for leaf in ("weight", "bias")}
+
+    def residual(p):
+        names.update({f"{p}.residual.{i}.gamma" for i in (0, 3)})
+        names.update({f"{p}.residual.{i}.{leaf}" for i in (2, 6) for leaf in ("weight", "bias")})
+        if p in narrow:
+            names.update({f"{p}.shortcut.{leaf}" for leaf in ("weight", "bias")})
+
+    for half, name, count in (("encoder", "downsamples", blocks), ("decoder", "upsamples", blocks + 1)):
+        names.update({f"{half}.conv1.{leaf}" for leaf in ("weight", "bias")})
+        for i in range(stages):
+            for j in range(count):
+                residual(f"{half}.{name}.{i}.{name}.{j}")
+            if i < stages - 1:
+                last = f"{half}.{name}.{i}.{name}.{count}"
+                names.update({f"{last}.resample.1.{leaf}" for leaf in ("weight", "bias")})
+                if sampled_in_time[i if half == "encoder" else stages - 2 - i]:
+                    names.update({f"{last}.time_conv.{leaf}" for leaf in ("weight", "bias")})
+        residual(f"{half}.middle.0")
+        residual(f"{half}.middle.2")
+        names.update({f"{half}.middle.1.norm.gamma", f"{half}.head.0.gamma"})
+        names.update({f"{half}.middle.1.{p}.{leaf}" for p in ("to_qkv", "proj") for leaf in ("weight", "bias")})
+        names.update({f"{half}.head.2.{leaf}" for leaf in ("weight", "bias")})
+    return names
+
+
+def test_the_published_sizes_name_by_name():
+    """The 5B model, without values: every shape, and the names of both files."""
+    model = build_empty(RLINF_WORLD_MODEL)
+    state = model.transformer.state_dict()
+    wan = {theirs: tuple(state[ours].shape) for ours, theirs in to_wan(state, TRANSFORMER).items()}
+    d, ffn = 3072, 14336
+    block = {"modulation": (1, 6, d), "norm3.weight": (d,), "norm3.bias": (d,)}
+    block |= {"ffn.0.weight": (ffn, d), "ffn.0.bias": (ffn,), "ffn.2.weight": (d, ffn), "ffn.2.bias": (d,)}
+    for attn in ("self_attn", "cross_attn"):
+        block |= {f"{attn}.{p}.weight": (d, d) for p in "qkvo"} | {f"{attn}.{p}.bias": (d,) for p in "qkvo"}
+        block |= {f"{attn}.norm_{p}.weight": (d,) for p in "qk"}
+    expected = {f"blocks.{i}.{name}": shape for i in range(30) for name, shape in block.items()}
+    expected |= {"patch_embedding.weight": (d, 48, 1, 2, 2), "patch_embedding.bias": (d,)}
+    expected |= {"head.modulation": (1, 2, d), "head.head.weight": (48 * 4, d), "head.head.bias": (48 * 4,)}
+    linears = {"time_embedding.0": (d, 256), "time_embedding.2": (d, d), "time_projection.1": (6 * d, d)}
+    linears |= {
+        "action_mlp1.0": (d, 7),
+        "action_mlp1.2": (d, d),
+        "action_mlp2.0": (12288, 28),
+        "action_mlp2.2": (d, 12288),
+    }
+    for name, shape in linears.items():
+        expected |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+    assert wan == expected
+    assert model.transformer.config.num_attention_heads == 24
+    assert 5.0e9 < sum(math.prod(shape) for shape in wan.values()) < 5.1e9
+    assert model.codec.spatial == 16
+    assert model.config.latent_side == 16
+
+    vae = model.codec.net.state_dict()
+    names = to_wan(vae, VAE, {"encoder": 2, "decoder": 3})
+    narrow = {f"encoder.downsamples.{i}.downsamples.0" for i in (1, 2)}
+    narrow |= {f"decoder.upsamples.{i}.upsamples.0" for i in (2, 3)}
+    assert set(names.values()) == vae_names(4, 2, (False, True, True), narrow)
+    assert tuple(vae["encoder.conv_in.weight"].shape) == (160, 12, 3, 3, 3)
+    assert tuple(vae["decoder.conv_in.weight"].shape) == (1024, 48, 3, 3, 3)
+    assert {theirs: ours for ours, theirs in names.items()} == to_diffusers(names.values(), VAE)
+
+
+def test_what_does_not_fit_is_told_by_name(trained, files, tmp_path, small_config):
+    state = load_file(files[0])
+    changed = {k: v for k, v in state.items() if k not in ("blocks.1.ffn.0.bias", "head.modulation")}
+    changed |= {"blocks.0.modulation": torch.zeros(1, 6, 5), "blocks.9.strange": torch.zeros(2)}
+    save_file(changed, files[0])
+    told = (
+        "2 missing (blocks.1.ffn.0.bias, head.modulation), 1 unexpected (blocks.9.strange), "
+        "1 of another shape (blocks.0.modulation (1, 6, 5) for (1, 6, 24))"
+    )
+    with pytest.raises(WovrError, match=re.escape(told)):
+        read_world_model(*files, config=trained.config)
+    files[0].write_bytes(b"\x00" * 64)
+    with pytest.raises(CorruptFileError, match="cannot be read"):
+        read_world_model(*files, config=trained.config)
+    save_file(state, files[0])
+    torch.save({"a": print}, files[1])
+    with pytest.raises(CorruptFileError, match="no file of plain tensors"):
+        read_world_model(*files, config=trained.config)
+    torch.save([torch.zeros(2)], files[1])
+    with pytest.raises(CorruptFileError, match="no state dict"):
+        read_world_model(*files, config=trained.config)
+    with pytest.raises(WovrError, match="small autoencoder"):
+        write_world_model(*files, build(small_config))
