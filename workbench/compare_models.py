@@ -261,7 +261,7 @@ def _audited_versions(run: Path) -> dict[str, int]:
     try:
         rows = RunData(run).audit_rows()
         for row in rows:
-            with open_file(_rollout_path(run, str(row["rollout_id"])), "rollout") as file:
+            with open_file(rollout_path(run, str(row["rollout_id"])), "rollout") as file:
                 counts[str(file.meta["versions"].get("world_model", ""))] += 1
     except (WovrError, OSError, KeyError, TypeError):
         return dict(counts)
@@ -271,7 +271,7 @@ def _audited_versions(run: Path) -> dict[str, int]:
 def _rollouts(run: Path, version: str) -> list[Imagined]:
     found = []
     for row in RunData(run).audit_rows():
-        path = _rollout_path(run, str(row["rollout_id"]))
+        path = rollout_path(run, str(row["rollout_id"]))
         with open_file(path, "rollout") as file:
             meta = file.meta
             if meta["versions"].get("world_model") != version:
@@ -292,5 +292,6 @@ def _rollouts(run: Path, version: str) -> list[Imagined]:
     return found
 
 
-def _rollout_path(run: Path, rollout_id: str) -> Path:
+def rollout_path(run: Path, rollout_id: str) -> Path:
+    """An audited rollout's file. The id must have been looked up among `ModelRecord.rollouts`."""
     return run / "imagine" / "rollouts" / f"{rollout_id}{SUFFIX}"

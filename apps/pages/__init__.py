@@ -35,4 +35,9 @@ class PageInfo:
 PAGES: tuple[PageInfo, ...] = (
     PageInfo("", "Inspect", "apps.pages.inspect", "Find rollouts and scrub imagined against real"),
     PageInfo("review", "Review", "apps.pages.review", "Label rollouts one after another, the most telling first"),
+    PageInfo("branch", "Branch", "apps.pages.branch", "Change a chunk of actions, imagine on, and replay it for real"),
+    PageInfo("compare", "Compare", "apps.pages.compare", "Two policies or world models on the same starts, as pairs"),
+    PageInfo("train", "Train", "apps.pages.train", "Launch stages from a recipe; watch, cancel and resume jobs"),
+    PageInfo("evaluate", "Evaluate", "apps.pages.evaluate", "Real trials of any policy, with intervals and start by start"),
+    PageInfo("lineage", "Lineage", "apps.pages.lineage", "What each policy, world model and reward was made from"),
 )

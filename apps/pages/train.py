@@ -1,0 +1,15 @@
+"""Page Train: launch a stage or the whole pipeline from a recipe, and watch, cancel and resume jobs."""
+
+from __future__ import annotations
+
+from apps.pages import PageParts
+from apps.pages.forms import launch_desk, launch_head, launch_router, page_html
+from apps.plotly_asset import plotly_url
+from apps.services import Services
+
+
+def build(services: Services) -> PageParts:
+    """The page over the app's jobs. Who may launch is decided by workbench.launching.launcher at each question."""
+    desk = launch_desk(services)
+    page_html("train", services, desk.handle, plotly_url=plotly_url())
+    return PageParts(router=launch_router(), head=launch_head("train"))
