@@ -147,7 +147,27 @@ def smoke() -> Recipe:
     )
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"demo": demo, "cpu": cpu, "smoke": smoke}
+def wan22_5b() -> Recipe:
+    """Wan2.2-TI2V-5B with action channels, at the paper's budget, on one large GPU or several."""
+    from wovr_core import recipes_large
+
+    return recipes_large.wan22_5b()
+
+
+def gpu24() -> Recipe:
+    """A world model of 220 M at 128 px, on one GPU of 24 GB."""
+    from wovr_core import recipes_large
+
+    return recipes_large.gpu24()
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "demo": demo,
+    "cpu": cpu,
+    "smoke": smoke,
+    "gpu24": gpu24,
+    "wan22_5b": wan22_5b,
+}
 
 
 def get(name: str) -> Recipe:
@@ -166,7 +186,7 @@ def check(recipe: Recipe) -> None:
     sizes = {
         "env.size": recipe.env.size,
         "sft.policy.image_size": recipe.sft.policy.image_size,
-        "world_model.model.codec.image_size": recipe.world_model.model.codec.image_size,
+        "world_model.model.codec.image_size": recipe.world_model.model.image_size,
         "reward.model.image_size": recipe.reward.model.image_size,
     }
     if len(set(sizes.values())) > 1:

@@ -21,6 +21,7 @@ from apps.commands import (
     store,
     tracking,
     users,
+    world_model,
 )
 
 
@@ -43,4 +44,5 @@ GROUPS: tuple[Group, ...] = (
     users,
     formats,
     robot,
+    world_model,
 )

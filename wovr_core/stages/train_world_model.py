@@ -194,7 +194,7 @@ def fit_autoencoder(
             generator = torch_generator(seed, "autoencoder", step)
             set_learning_rate(optimizer, config.learning_rate * warmup_cosine(step, config.steps))
             chosen = torch.randint(len(frames), (config.batch,), generator=generator)
-            with autocast():
+            with autocast(model.device):
                 loss, metrics = codec.loss(frames[chosen], moving[chosen], generator)
             optimizer.zero_grad()
             loss.backward()

@@ -193,6 +193,7 @@ class TinyFrameCodec(nn.Module):
             the scalar loss, and PSNR in dB over the whole frame and over the moving region.
         """
         pixels = self.pixels(frames)
+        moving = moving.to(pixels.device)
         latents = self.encode_pixels(pixels)
         noise = torch.randn(latents.shape, generator=generator, dtype=torch.float32)
         decoded = self.decode_pixels(latents + self.config.latent_noise * noise.to(latents.device))

@@ -93,7 +93,7 @@ class LatentWindows(Windows):
         latents = []
         for f in frames:
             with autocast(codec.mean_frame.device):
-                latents.append(codec.encode_frames(torch.from_numpy(np.ascontiguousarray(f))).half())
+                latents.append(codec.encode_frames(torch.from_numpy(np.ascontiguousarray(f))).half().cpu())
         self.latents = torch.cat(latents)
         """(all frames, c, h, w) float16"""
 

@@ -60,10 +60,11 @@ def train(config, episodes, out):
 def launch(config, episodes, out, *more, processes=2):
     settings = out.with_suffix(".json")
     settings.write_text(json.dumps(to_dict(config)))
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(processes)]
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes)]
     command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
     command += ["--num_cpu_threads_per_process", "1", str(JOBS), str(episodes), str(out), str(settings), *more]
-    environment = os.environ | {"PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
+    # With this, accelerate's launcher of several processes starts them on the CPU, talking through gloo.
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, timeout=420, env=environment, check=False)
 
 
