@@ -7,7 +7,7 @@ replay of the episode departs from what really happened. Failures come first: th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,16 +58,20 @@ def select_keyframes(
     episodes: Sequence[Episode],
     config: KeyframeConfig,
     rng: np.random.Generator,
-    divergences: Mapping[str, FloatArray] | None = None,
+    divergences: Sequence[FloatArray | None] | None = None,
 ) -> list[Keyframe]:
     """Draw `config.count` keyframes, spread over tasks, outcomes and reasons.
+
+    divergences: one for each episode, or None where it was not measured. By place, as two rounds of collecting give
+    their episodes the same ids.
 
     Raises ValueError without episodes. The same generator state gives the same keyframes.
     """
     if not episodes:
         raise ValueError("no episodes to select keyframes from")
-    failures = [e for e in episodes if not e.succeeded]
-    successes = [e for e in episodes if e.succeeded]
+    everything = range(len(episodes))
+    failures = [i for i in everything if not episodes[i].succeeded]
+    successes = [i for i in everything if episodes[i].succeeded]
     chosen: list[Keyframe] = []
     for index in range(config.count):
         if index < round(config.initial_share * config.count):
@@ -75,9 +79,10 @@ def select_keyframes(
             chosen.append(keyframe(episode, 0, "initial"))
             continue
         wants_failure = rng.random() < config.failure_share
-        pool = (failures if wants_failure else successes) or episodes
-        episode = pool[int(rng.integers(len(pool)))]
-        divergence = (divergences or {}).get(episode.id)
+        pool = (failures if wants_failure else successes) or everything
+        place = pool[int(rng.integers(len(pool)))]
+        episode = episodes[place]
+        divergence = divergences[place] if divergences else None
         moments = critical_moments(episode, divergence, config.divergence_threshold)
         if not moments:
             chosen.append(keyframe(episode, 0, "initial"))

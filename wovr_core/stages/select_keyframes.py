@@ -55,7 +55,7 @@ def run(
         return finished
     episodes = list(load_named(inputs.episodes).values())
     model, _ = load_world_model(inputs.world_model)
-    divergences = {e.id: _divergence(model, e, inputs.seed) for e in episodes if not e.succeeded}
+    divergences = [None if e.succeeded else _divergence(model, e, inputs.seed) for e in episodes]
     chosen = select_keyframes(episodes, config, numpy_generator(inputs.seed, "keyframes"), divergences)
     path = folder.path / "keyframes.safetensors"
     version = write_keyframes(path, chosen)

@@ -67,3 +67,16 @@ def test_a_torn_file_is_named(tmp_path, make_episode):
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(CorruptFileError, match=r"keyframes\.safetensors"):
         read_keyframes(path)
+
+
+def test_two_rounds_of_collecting_may_use_the_same_ids(make_episode: Callable[..., Episode]) -> None:
+    """The evolved policy's episodes are called like the base policy's; a divergence belongs to one of them."""
+    short, long = make_episode("same", length=16, close=2, release=4), make_episode("same", length=40)
+    late = np.zeros(41, np.float32)
+    late[35:] = 99
+    config = KeyframeConfig(count=60, initial_share=0.0, lead_min=0, lead_max=0)
+    chosen = select_keyframes([short, long], config, np.random.default_rng(0), [None, late])
+    divergent = [k for k in chosen if k.reason == "divergence"]
+    assert divergent
+    assert {k.start.step for k in divergent} == {35}
+    assert all(np.array_equal(k.context_frames[-1], long.frames[35]) for k in divergent)
