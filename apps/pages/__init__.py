@@ -40,4 +40,5 @@ PAGES: tuple[PageInfo, ...] = (
     PageInfo("train", "Train", "apps.pages.train", "Launch stages from a recipe; watch, cancel and resume jobs"),
     PageInfo("evaluate", "Evaluate", "apps.pages.evaluate", "Real trials of any policy, with intervals and start by start"),
     PageInfo("lineage", "Lineage", "apps.pages.lineage", "What each policy, world model and reward was made from"),
+    PageInfo("robot", "Robot", "apps.pages.robot", "Arm a robot, run blinded evaluations, label and report"),
 )
