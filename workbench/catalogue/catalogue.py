@@ -122,6 +122,10 @@ class Catalogue:
         with self._guard:
             return next(path for path in self._runs.values() if path in item.path.parents)
 
+    def run_ids(self) -> frozenset[int]:
+        """Run.id, in the store, of the runs that are found now and can be shown."""
+        return self._ask(lambda session, runs: runs, frozenset())
+
     def span_counts(self) -> dict[str, int]:
         """Item id -> how many spans it carries, of those that carry any."""
 

@@ -1,0 +1,74 @@
+"""Page Lineage: which data, world model and reward each policy was made with, over all runs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+from fastapi import APIRouter
+
+from apps.assets_route import asset_url
+from apps.pages import PageParts
+from apps.plotly_asset import plotly_url
+from apps.services import Services
+from workbench.catalogue.catalogue import Catalogue
+from workbench.server.roles import Role
+from workbench.version_graph import runs_with_lineage, version_graph
+from wovr_core.errors import UnknownNameError, WovrError
+from wovr_core.files import wovr_home
+
+log = logging.getLogger("wovr.app.lineage")
+
+_ON_LOAD = """
+import(new URL(props.module_url, document.baseURI).href)
+  .then((module) => module.mount({ element, props, watch, ask: (message) => server.lineage(message) }))
+  .catch((error) => { element.textContent = 'The page could not be loaded: ' + error.message; });
+"""
+
+
+def build(services: Services) -> PageParts:
+    """The page's components, inside the Blocks around it."""
+
+    def lineage(message: Any, request: gr.Request) -> dict[str, Any]:
+        """The graph of one run, or of all; an error is part of the answer."""
+        try:
+            services.user_of(request).require(Role.VIEWER, "look at the lineage")
+            return lineage_page(services.catalogue, message)
+        except WovrError as error:
+            return {"error": str(error)}
+
+    gr.HTML(
+        html_template='<div class="wovr-page wovr-lineage"></div>',
+        css_template="",
+        js_on_load=_ON_LOAD,
+        apply_default_css=False,
+        server_functions=[lineage],
+        module_url=asset_url("lineage.js"),
+        plotly_url=plotly_url(),
+        elem_id="wovr-lineage",
+    )
+    return PageParts(APIRouter(), f'<link rel="stylesheet" href="{asset_url("lineage.css")}">')
+
+
+def lineage_page(catalogue: Catalogue, message: object) -> dict[str, Any]:
+    """{runs, run, graph, home}; `message` may name a run: "" for all, none for the newest. Raises WovrError."""
+    asked = message.get("run") if isinstance(message, Mapping) else None
+    if asked is not None and (not isinstance(asked, str) or len(asked) > 300):
+        raise WovrError("the run must be a name")
+    if isinstance(message, Mapping) and message.get("again") is True:
+        catalogue.look_again()
+    shown = catalogue.run_ids()
+    with catalogue.store.read() as session:
+        runs = runs_with_lineage(session, shown)
+        if asked and asked not in runs:
+            raise UnknownNameError("run", asked[:80], runs)
+        run = (asked if asked is not None else runs[0]) if runs else ""
+        graph = version_graph(session, shown, run or None)
+    return {
+        "runs": runs,
+        "run": run,
+        "graph": graph.to_json(),
+        "home": str(catalogue.config.runs or wovr_home() / "runs"),
+    }
