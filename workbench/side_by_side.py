@@ -28,13 +28,13 @@ def side_by_side(
     frames = max(part.frames for part in parts)
     meta: dict[str, Any] = dict(parts[0].meta)
     panes, curves, badges, packs = [], [], [], {}
-    for part, key, title in zip(parts, _PANES, titles, strict=True):
+    for number, (part, key, title) in enumerate(zip(parts, _PANES, titles, strict=True), 1):
         (pane,) = part.meta["panes"]
         packs[key] = part.packs[pane["pack"]]
         panes.append({**pane, "key": key, "pack": key, "title": title})
         for curve in part.meta["curves"]:
             values = [*curve["values"], *[None] * (frames - len(curve["values"]))]
-            shown = {**curve, "key": f"{key}_{curve['key']}", "title": f"{curve['title']}: {title}", "values": values}
+            shown = {**curve, "key": f"{key}_{curve['key']}", "title": f"{curve['title']} {number}", "values": values}
             curves.append(shown | ({"follows": key} if "follows" in curve else {}))
         badges += [{**badge, "text": f"{title}: {badge['text']}"} for badge in part.meta["badges"]]
     meta |= {

@@ -10,7 +10,7 @@ export async function mount({ element, props, ask }) {
 
 const percent = (value) => `${Math.round(100 * value)}`;
 const points = (value) => `${value >= 0 ? "+" : "−"}${Math.abs(100 * value).toFixed(0)}`;
-const pvalue = (p) => (p < 0.001 ? "p < 0.001" : `p = ${p.toPrecision(2)}`);
+const pvalue = (p) => (p < 0.001 ? "p < 0.001" : `p = ${Number(p.toPrecision(2))}`);
 
 class ComparePage {
   constructor(host, props, ask) {
@@ -127,7 +127,7 @@ class ComparePage {
     const cell = (pair) => { const [kind, sign, text] = look(pair); return el("button", { type: "button", class: kind, dataset: { pair: `${pair.task}:${pair.init}` }, title: `initial state ${pair.init}: ${text}; see both`, "aria-label": `task ${pair.task}, initial state ${pair.init}: ${text}`, text: sign, onclick: (event) => this.open(event.currentTarget, { kind: "policies", task: pair.task, init: pair.init }) }); };
     const key = (kind, sign, text) => el("span", {}, el("span", { class: "wovr-cells" }, el("button", { type: "button", class: kind, tabindex: -1, disabled: true, text: sign })), ` ${text}`);
     return el("section", { class: "wovr-card", "aria-label": "start by start" }, el("h3", { text: `${found.flipped.length} of ${found.shared} starts flipped; choose one to see both episodes` }),
-      el("div", { class: "wovr-grid50" }, [...tasks].map(([task, list]) => el("div", { class: "line" }, el("span", { text: `task ${task}, by initial state` }), el("div", { class: "wovr-cells" }, list.map(cell))))),
+      el("div", { class: "wovr-grid50" }, [...tasks].map(([task, list]) => el("div", { class: "line" }, el("span", { text: `task ${task}` }), el("div", { class: "wovr-cells" }, list.map(cell))))),
       el("div", { class: "wovr-legend" }, key("gained", "▲", "only the second"), key("lost", "▼", "only the first"), key("both", "✓", "both"), key("", "·", "neither")));
   }
 
@@ -158,7 +158,7 @@ class ComparePage {
     const colours = [token("imagined"), token("real")], traces = [];
     curves.forEach((curve, i) => {
       const colour = zero ? token("accent") : colours[i % 2];
-      if (curve.low) traces.push({ x: [...curve.x, ...curve.x.slice().reverse()], y: [...curve.high, ...curve.low.slice().reverse()], fill: "toself", fillcolor: `${colour}2a`, line: { width: 0 }, hoverinfo: "skip", showlegend: false, type: "scatter" });
+      if (curve.low) traces.push({ x: [...curve.x, ...curve.x.slice().reverse()], y: [...curve.high, ...curve.low.slice().reverse()], mode: "lines", fill: "toself", fillcolor: `${colour}2a`, line: { width: 0 }, hoverinfo: "skip", showlegend: false, type: "scatter" });
       traces.push({ x: curve.x, y: curve.mean, name: curve.name, mode: "lines+markers", line: { color: colour, width: 2, dash: i ? "dot" : "solid" }, marker: { size: 6, symbol: i ? "square" : "circle" }, type: "scatter" });
     });
     const axis = (title) => ({ title: { text: title, font: { size: 11 } }, gridcolor: token("line"), zerolinecolor: token("edge"), zeroline: zero });

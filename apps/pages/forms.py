@@ -1,4 +1,4 @@
-"""What the pages that launch share: the module of the launch form as an asset, and one component around one function."""
+"""What the pages that launch share: the launch form's module as an asset, one component around one function."""
 
 from __future__ import annotations
 
