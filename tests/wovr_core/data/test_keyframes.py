@@ -1,4 +1,5 @@
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from wovr_core.data.keyframe_files import read_keyframes, write_keyframes
 from wovr_core.data.keyframes import KeyframeConfig, critical_moments, select_keyframes
 from wovr_core.errors import CorruptFileError
+from wovr_core.types import Episode
 
 
 def test_moments_of_a_success_end_with_it(make_episode):
