@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 
 
 def local_user(_: Any = None) -> User:
-    """Whoever runs the app on this machine: everything but a robot, which is armed on its own."""
+    """Whoever runs the app on this machine: everything but a robot, unless the app was started with one."""
     import getpass
+    import os
 
+    role = Role.ROBOT if os.environ.get("WOVR_ROBOT") else Role.OPERATOR
     try:
-        return User(getpass.getuser(), Role.OPERATOR)
+        return User(getpass.getuser(), role)
     except (KeyError, OSError):
-        return User("unknown", Role.OPERATOR)
+        return User("unknown", role)
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,8 @@ def _e_values(comparison: Mapping[str, Any]) -> Any:
     values = comparison["sequential"]["e_values"]
     lines = [{"step": i, "e": value} for i, value in enumerate(values, 1)]
     figure = plots.curve(lines, {"e": "e-value"}, "Evidence that the policies differ", "e-value", x="block")
-    figure.add_hline(y=1 / comparison["alpha"], line={"color": plots.RED, "dash": "dash"}, annotation_text="stop")
+    ends, enough = [1, max(len(values), 2)], 1 / comparison["alpha"]
+    figure.add_scatter(x=ends, y=[enough] * 2, mode="lines", name="stop", line={"color": plots.RED, "dash": "dash"})
     figure.update_yaxes(type="log")
     return figure
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,9 @@ from typing import Any
 from wovr_core.errors import UnknownNameError, WovrError
 from wovr_core.files import wovr_home
 from wovr_core.robots.evaluation.evaluation import Evaluation, evaluation_folder
-from wovr_core.robots.evaluation.operators import initial_pictures
+from wovr_core.robots.evaluation.operators import LabOperator, initial_pictures
 from wovr_core.robots.evaluation.plan import Contestant, ProtocolConfig, write_plan
+from wovr_core.robots.evaluation.session import Station
 from wovr_core.robots.lab import LabConfig, SimulatedLab
 from wovr_core.robots.lab_actors import LAB_ACTORS
 from wovr_core.robots.pictures import PictureRecipe
@@ -109,3 +110,34 @@ def plan_in_lab(
             contestants=contestants, pictures=pictures, settings=facts,
         )  # fmt: skip
     return Evaluation(folder)
+
+
+class LabStation:
+    """The simulated lab along with wall time, for people at the page Robot."""
+
+    def __init__(self, evaluation: Evaluation, realtime: bool = True) -> None:
+        self._evaluation = evaluation
+        self._settings = settings_of(evaluation)
+        self._lab = SimulatedLab(self._settings.config(realtime))
+        self.scene = LabOperator(self._lab, labels=False)
+
+    def __enter__(self) -> LabStation:
+        self._lab.connect()
+        lab = self._lab
+        try:
+            made = actors(lab, self._evaluation.plan.contestants, self._settings)
+        except BaseException:
+            lab.disconnect()
+            raise
+        self.station = Station(lab, lab.camera, made, self.scene, lab.clock, lab)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lab.disconnect()
+
+
+def station_of(robot: str) -> Callable[[Evaluation], LabStation]:
+    """How trials are run on the robot that the server was started with. Raises UnknownNameError."""
+    if robot not in ROBOTS:
+        raise UnknownNameError("robot", robot, ROBOTS)
+    return LabStation

@@ -1,0 +1,344 @@
+"""Page Robot: arm, watch, hold the dead-man key, lay resets over the live picture, label, report.
+
+A robot is there only when the server was started with one (`wovr app --robot NAME`, which sets WOVR_ROBOT); otherwise
+the page says how. Evaluations can be looked at and labelled without one. What may be done is decided in
+workbench.robot_desk and robots.evaluation; the page's module (apps/assets/robot.js) only asks.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import FileResponse, JSONResponse
+
+from apps.assets_route import asset_url
+from apps.pages import PageParts
+from apps.services import Services
+from workbench.robot_desk import DeskConfig, RobotDesk
+from workbench.server.roles import ForbiddenError, Role, User
+from wovr_core.errors import WovrError
+from wovr_core.files import wovr_home
+from wovr_core.robots.evaluation.evaluation import Evaluation, attempt_name, evaluation_folder
+from wovr_core.robots.evaluation.overlay import png
+from wovr_core.robots.evaluation.trials import OPERATOR, VIDEO, TrialState
+from wovr_core.types import Frames
+
+log = logging.getLogger("wovr.app.robot")
+
+PREFIX = "/wovr/robot"
+VARIABLE = "WOVR_ROBOT"
+_ON_LOAD = """
+import(new URL(props.module_url, document.baseURI).href)
+  .then((module) => module.mount({ element, props, ask: (message) => server.ask(message) }))
+  .catch((error) => { element.textContent = 'The page could not be loaded: ' + error.message; });
+"""
+_NO_STORE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+class AskError(WovrError):
+    """A message that no page of ours sends."""
+
+
+class RobotPage:
+    """Answers the page's messages. Every answer is an object; one with "error" says what is wrong."""
+
+    def __init__(self, desk: RobotDesk | None) -> None:
+        self.desk = desk
+        self._operations: dict[str, Callable[[User, Mapping[str, Any]], dict[str, Any]]] = {
+            "hello": self._hello,
+            "open": self._open,
+            "arm": self._arm,
+            "ready": self._ready,
+            "stop": self._stop,
+            "go_on": self._go_on,
+            "disarm": self._disarm,
+            "label": self._label,
+            "exclude": self._exclude,
+            "unblind": self._unblind,
+            "report": self._report,
+        }
+
+    def answer(self, message: object, user: User) -> dict[str, Any]:
+        """Never raises at a browser's word."""
+        try:
+            if not isinstance(message, Mapping):
+                raise AskError("a message must be an object")
+            act = self._operations.get(str(message.get("op")))
+            if act is None:
+                raise AskError(f"there is no such operation; known: {', '.join(self._operations)}")
+            return act(user, message)
+        except ForbiddenError as error:
+            return {"error": str(error), "forbidden": True}
+        except WovrError as error:
+            return {"error": str(error)}
+        except OSError as error:
+            log.error("%s", error)
+            return {"error": f"the files cannot be read or written ({error.strerror or error}); try again"}
+
+    def word(self, user: User, message: object) -> dict[str, Any]:
+        """The word that comes some times a second from whoever holds the robot; the answer is the desk's view."""
+        try:
+            if not isinstance(message, Mapping) or not isinstance(message.get("key"), bool):
+                raise AskError('send {"token": text, "key": true or false}')
+            view = self._desk.alive(_text(message, "token"), user, message["key"])
+            return {"view": asdict(view)}
+        except ForbiddenError as error:
+            return {"error": str(error), "forbidden": True}
+        except WovrError as error:
+            return {"error": str(error), "view": asdict(self.desk.view()) if self.desk else None}
+
+    @property
+    def _desk(self) -> RobotDesk:
+        if self.desk is None:
+            raise AskError("this server was started without a robot: wovr app --robot lab")
+        return self.desk
+
+    # -- looking
+
+    def _hello(self, user: User, _: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "user": user.name,
+            "role": user.role.name.lower(),
+            "may_arm": user.may(Role.ROBOT),
+            "may_operate": user.may(Role.OPERATOR),
+            "may_label": user.may(Role.ANNOTATOR),
+            "robot": self.desk.robot if self.desk else None,
+            "evaluations": [_summary(path.parent.name) for path in _plans()],
+            "view": asdict(self.desk.view()) if self.desk else None,
+            "key_every": DeskConfig().key / 3,
+        }
+
+    def _open(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
+        evaluation = _evaluation(message)
+        standing = evaluation.standing()
+        blind = standing.unblinded is None
+        plan = evaluation.plan
+        ended = standing.stopped or standing.abandoned
+        return {
+            "name": plan.name,
+            "task": plan.task.instruction,
+            "robot": plan.robot,
+            "simulated": plan.simulated,
+            "design": plan.protocol.design,
+            "policies": [c.name for c in plan.contestants],
+            "per_policy": plan.protocol.trials,
+            "unblinded": None if standing.unblinded is None else dict(standing.unblinded.body),
+            "ended_early": ended.kind if ended else "",
+            "missing": evaluation.missing(),
+            "digest": evaluation.digest,
+            "head": evaluation.log.head(),
+            "report": (evaluation.folder / "report.html").is_file(),
+            "trials": [
+                _trial(trial, "" if blind else evaluation.policy_of(trial.scheduled.number), blind, user)
+                for trial in standing.trials
+            ],
+        }
+
+    # -- moving
+
+    def _arm(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
+        user.require(Role.ROBOT, "arm a robot")
+        return {"token": self._desk.arm(_evaluation(message), user)}
+
+    def _ready(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
+        self._desk.ready(_text(message, "token"), user)
+        return {}
+
+    def _stop(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
+        self._desk.stop_trial(_text(message, "token"), user)
+        return {}
+
+    def _go_on(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
+        self._desk.labelled(_text(message, "token"), user)
+        return {}
+
+    def _disarm(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
+        self._desk.disarm(_text(message, "token"), user)
+        return {}
+
+    # -- judging
+
+    def _label(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
+        role = VIDEO if message.get("video") is True else OPERATOR
+        user.require(Role.ANNOTATOR if role == VIDEO else Role.OPERATOR, "label a trial")
+        if not isinstance(message.get("success"), bool):
+            raise AskError("success must be true or false")
+        note = _text(message, "note") if "note" in message else ""
+        _evaluation(message).label(_number(message), user.name, message["success"], role, note)
+        return {}
+
+    def _exclude(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
+        user.require(Role.OPERATOR, "exclude a trial")
+        _evaluation(message).exclude(_number(message), user.name, _text(message, "why"))
+        return {}
+
+    def _unblind(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
+        user.require(Role.OPERATOR, "unblind an evaluation")
+        _evaluation(message).unblind(user.name)
+        return {}
+
+    def _report(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
+        from workbench.robot_report import write_robot_report
+
+        user.require(Role.OPERATOR, "write a report")
+        evaluation = _evaluation(message)
+        write_robot_report(evaluation)
+        return {"url": f"{PREFIX}/report/{evaluation.folder.name}/"}
+
+
+def build(services: Services) -> PageParts:
+    """The page, inside the Blocks around it."""
+    page = RobotPage(_desk_of_environment())
+
+    def ask(message: Any, request: gr.Request) -> dict[str, Any]:
+        raw: Any = getattr(request, "request", None) or request  # Gradio hands over either kind here
+        return page.answer(message, services.user_of(raw))
+
+    gr.HTML(
+        html_template='<div class="wovr-page wovr-robot"></div>',
+        css_template="",
+        js_on_load=_ON_LOAD,
+        apply_default_css=False,
+        server_functions=[ask],
+        module_url=asset_url("robot.js"),
+        prefix=PREFIX,
+        elem_id="wovr-robot",
+    )
+    return PageParts(_router(services, page), f'<link rel="stylesheet" href="{asset_url("robot.css")}">')
+
+
+def _desk_of_environment() -> RobotDesk | None:
+    name = os.environ.get(VARIABLE, "").strip()
+    if not name:
+        return None
+    from workbench.robot_station import station_of
+
+    desk = RobotDesk(name, station_of(name))
+    atexit.register(desk.close)
+    return desk
+
+
+def _router(services: Services, page: RobotPage) -> APIRouter:
+    router = APIRouter()
+
+    @router.post(PREFIX + "/word")
+    async def word(request: Request) -> Response:
+        try:
+            message = await request.json()
+        except ValueError:
+            return Response("that is no JSON", 400, media_type="text/plain")
+        return JSONResponse(page.word(services.user_of(request), message), headers=_NO_STORE)
+
+    @router.get(PREFIX + "/live.png")
+    def live(request: Request) -> Response:
+        return _picture(page.desk.live() if page.desk else None, services.user_of(request))
+
+    @router.get(PREFIX + "/overlay.png")
+    def laid_over(request: Request) -> Response:
+        return _picture(page.desk.laid_over() if page.desk else None, services.user_of(request))
+
+    @router.get(PREFIX + "/film/{name}/{trial}")
+    def film(name: str, trial: int, request: Request) -> Response:
+        services.user_of(request).require(Role.VIEWER, "look at films")
+        return _file(lambda e: e.folder / "videos" / f"{attempt_name(trial, len(e.trial(trial).attempts))}.mp4", name)
+
+    @router.get(PREFIX + "/report/{name}/")
+    def report(name: str, request: Request) -> Response:
+        services.user_of(request).require(Role.VIEWER, "read reports")
+        return _file(lambda e: e.folder / "report.html", name)
+
+    @router.get(PREFIX + "/report/{name}/videos/trial-{trial}-{attempt}.mp4")
+    def reported_film(name: str, trial: int, attempt: int, request: Request) -> Response:
+        services.user_of(request).require(Role.VIEWER, "look at films")
+        return _file(lambda e: e.folder / "videos" / f"{attempt_name(trial, attempt)}.mp4", name)
+
+    return router
+
+
+def _picture(picture: Frames | None, user: User) -> Response:
+    user.require(Role.VIEWER, "look at the camera")
+    if picture is None:
+        return Response("there is no picture at the moment", 404, media_type="text/plain", headers=_NO_STORE)
+    return Response(png(picture), media_type="image/png", headers=_NO_STORE)
+
+
+def _file(where: Callable[[Evaluation], Path], name: str) -> Response:
+    try:
+        path = where(Evaluation(evaluation_folder(name)))
+    except WovrError as error:
+        return Response(str(error), 404, media_type="text/plain")
+    if not path.is_file():
+        return Response("there is no such file", 404, media_type="text/plain")
+    return FileResponse(path, headers=_NO_STORE, content_disposition_type="inline")
+
+
+def _plans() -> list[Path]:
+    return sorted((wovr_home() / "evaluations").glob("*/plan.json"), key=lambda p: p.stat().st_mtime, reverse=True)
+
+
+def _summary(name: str) -> dict[str, Any]:
+    try:
+        evaluation = Evaluation(evaluation_folder(name))
+        standing = evaluation.standing()
+        ran = sum(t.stage in ("ran", "labelled", "excluded") for t in standing.trials)
+        state = "open"
+        if standing.unblinded:
+            state = "unblinded"
+        elif standing.stopped or standing.abandoned:
+            state = "stopped" if standing.stopped else "abandoned"
+        task = evaluation.plan.task.instruction
+        return {"name": name, "task": task, "ran": ran, "trials": len(standing.trials), "state": state}
+    except WovrError as error:
+        return {"name": name, "error": str(error)}
+
+
+def _trial(trial: TrialState, policy: str, blind: bool, user: User) -> dict[str, Any]:
+    """A row of the table. Before unblinding nobody sees who acts, and no one the other person's label."""
+
+    def shown(label: Any) -> dict[str, Any] | None:
+        if label is None:
+            return None
+        mine = label.by == user.name
+        success = label.success if mine or not blind else None
+        return {"by": label.by, "success": success, "note": label.note if mine else ""}
+
+    return {
+        "number": trial.scheduled.number,
+        "condition": trial.scheduled.condition,
+        "stage": trial.stage,
+        "how": trial.how,
+        "why": str((trial.last or {}).get("why", "")),
+        "attempts": len(trial.attempts),
+        "operator": shown(trial.operator),
+        "video": shown(trial.video),
+        "second": trial.scheduled.second_label,
+        "excluded": dict(trial.exclusion) if trial.exclusion else None,
+        "film": "video" in (trial.last or {}),
+        "policy": policy,
+    }
+
+
+def _evaluation(message: Mapping[str, Any]) -> Evaluation:
+    return Evaluation(evaluation_folder(_text(message, "name")))
+
+
+def _number(message: Mapping[str, Any]) -> int:
+    value = message.get("trial")
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise AskError("trial must be a number")
+    return value
+
+
+def _text(message: Mapping[str, Any], name: str) -> str:
+    value = message.get(name)
+    if not isinstance(value, str) or len(value) > 2000:
+        raise AskError(f"{name} must be a text of at most 2,000 characters")
+    return value
