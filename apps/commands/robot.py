@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from apps.commands import robot_evaluation
+from apps.commands import robot_check, robot_evaluation
 
 
 class Verbs(Protocol):
@@ -13,7 +13,7 @@ class Verbs(Protocol):
     def add_verbs(self, verbs: Any, common: Any) -> None: ...
 
 
-VERBS: tuple[Verbs, ...] = (robot_evaluation,)
+VERBS: tuple[Verbs, ...] = (robot_check, robot_evaluation)
 
 
 def add_commands(commands: Any, common: Any) -> None:

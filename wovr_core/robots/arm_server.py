@@ -28,6 +28,9 @@ from wovr_core.robots.safety import wire
 
 log = logging.getLogger(__name__)
 
+COMING_TO_REST = 2.0
+"""s that this process stays to see the arm stand still after its safety process is gone."""
+
 
 @dataclass(frozen=True)
 class ArmServerConfig:
@@ -93,9 +96,11 @@ class ArmServer:
         self._controlled = self._moving = False
         self._held = False
         self._target: Vector | None = None
-        self._send_lock = threading.Lock()
+        self._send_lock, self._publish_lock = threading.Lock(), threading.Lock()
         self._heard = time.monotonic()
         self._motion = Motion.STOPPED.value
+        self._stopped = threading.Event()
+        self._speed, self._quiet = 0.0, 0
         self._recorder = FlightRecorder(config.record)
 
     def run(self) -> None:
@@ -116,9 +121,10 @@ class ArmServer:
             log.log(logging.WARNING if self._controlled else logging.DEBUG, "%s: stopping the arm", error)
         finally:
             self._stop()
-            self._stopper.shutdown(wait=True)
-            for _ in range(10):  # for the recorder: it shows the arm at rest
-                self._publish()
+            self._stopper.shutdown(wait=False)
+            deadline = time.monotonic() + COMING_TO_REST
+            while time.monotonic() < deadline and not (self._stopped.is_set() and self._rested()):
+                self._publish()  # for the recorder: it shows how the arm came to rest
                 time.sleep(self._config.state_period)
             self._arm.disconnect()
 
@@ -170,6 +176,7 @@ class ArmServer:
     def _done(self, number: int, name: str, future: Future[bool]) -> None:
         if name in ("move_joints", "move_pose"):
             self._moving = False
+        self._publish()  # whoever hears that it is done may ask for the state next
         error = future.exception()
         answer = {"error": wire.pack_error(error)} if isinstance(error, Exception) else {"value": future.result()}
         self._tell({"kind": "done", "id": number, **answer})
@@ -181,13 +188,21 @@ class ArmServer:
         def stop() -> None:
             with self._control:
                 self._arm.stop()
+            self._stopped.set()
 
+        self._stopped.clear()
         self._stopper.submit(stop)
 
+    def _rested(self) -> bool:
+        """Whether the last states showed an arm at rest."""
+        self._quiet = self._quiet + 1 if self._speed < 0.01 else 0
+        return self._quiet >= 10
+
     def _watch(self, now: float) -> None:
-        silence = now - self._heard
-        if not (self._controlled or self._moving) or silence <= self._config.hold_after:
+        if not (self._controlled or self._moving) or now - self._heard <= self._config.hold_after:
             return
+        self._hear()  # if this process was the one that slept, a heartbeat waits
+        silence = now - self._heard
         if silence > self._config.stop_after:
             log.warning("no heartbeat for %.2f s: stopping the arm", silence)
             self._stop()
@@ -197,13 +212,15 @@ class ArmServer:
             self._arm.set_target(self._target)
 
     def _publish(self) -> None:
-        try:
-            state = self._arm.read()
-        except ConnectionLostError:
-            return  # the guard sees its state grow old
-        motion = self._motion if self._controlled else Motion.STOPPED.value
-        self._recorder.write(Motion.HOLDING.value if self._held and self._controlled else motion, state)
-        self._tell({"kind": "state", "state": wire.pack_state(state), "controlled": self._controlled})
+        with self._publish_lock:
+            try:
+                state = self._arm.read()
+            except ConnectionLostError:
+                return  # the guard sees its state grow old
+            self._speed = state.speed
+            motion = self._motion if self._controlled else Motion.STOPPED.value
+            self._recorder.write(Motion.HOLDING.value if self._held and self._controlled else motion, state)
+            self._tell({"kind": "state", "state": wire.pack_state(state), "controlled": self._controlled})
 
     def _tell(self, message: dict[str, Any]) -> None:
         with self._send_lock:

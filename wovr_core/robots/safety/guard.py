@@ -81,6 +81,8 @@ class Guard:
         self.state = state
         if state.mode is RobotMode.REFLEX or state.errors:
             self.stop(Clip.REFLEX)
+            if self.reason is Clip.STATE:
+                self.reason = Clip.REFLEX  # the silence before it was the reflex's own
         elif float(np.linalg.norm(state.wrench_ext[:3])) > self.limits.max_force:
             self.stop(Clip.FORCE)
         elif (np.abs(state.tau_ext) > np.asarray(self.limits.max_torque)).any():
