@@ -1137,6 +1137,7 @@ class Scrubber {
     const { ui } = this;
     const spans = [...this.spans()].sort((a, b) => a.start - b.start || a.end - b.end);
     ui.count.textContent = spans.length ? String(spans.length) : "";
+    ui.list.setAttribute("role", spans.length ? "listbox" : "note");  // a list box without an option is none
     if (!spans.length) {
       ui.list.replaceChildren(h("div", { class: "empty" }, "Drag along the ", h("b", { text: "spans" }), " lane, or press ", h("kbd", { text: "I" }), " and ", h("kbd", { text: "O" }),
         ", to mark where imagination goes wrong. ", h("kbd", { text: "1" }), "–", h("kbd", { text: "0" }), " label it, ", h("kbd", { text: "?" }), " lists every key."));
