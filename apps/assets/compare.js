@@ -5,7 +5,7 @@ import { announce, clear, el, followTheme, loadPlotly, token } from "./dom.js";
 export async function mount({ element, props, ask }) {
   const host = element.querySelector(".wovr-page") ?? element;
   const launch = await import(new URL(props.launch_url, document.baseURI).href);
-  return new ComparePage(host, props, (message) => launch.asked(ask, message));
+  return (host.wovrCompare = new ComparePage(host, props, (message) => launch.asked(ask, message)));
 }
 
 const percent = (value) => `${Math.round(100 * value)}`;

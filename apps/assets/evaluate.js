@@ -7,7 +7,7 @@ const NUMBERS = [["trials", "trials of each task"], ["temperature", "temperature
 export async function mount({ element, props, ask }) {
   const host = element.querySelector(".wovr-page") ?? element;
   const launch = await import(new URL(props.launch_url, document.baseURI).href);
-  return new EvaluatePage(host, props, ask, launch);
+  return (host.wovrEvaluate = new EvaluatePage(host, props, ask, launch));
 }
 
 class EvaluatePage {
