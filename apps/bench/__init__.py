@@ -33,6 +33,7 @@ BENCHES: dict[str, str] = {
     "imagine": "apps.bench.imagine",
     "train": "apps.bench.train",
     "jobs": "apps.bench.jobs",
+    "robot": "apps.bench.robot",
     "review": "apps.bench.review",
 }
 """Name -> module."""

@@ -84,7 +84,10 @@ def observe_stream(hostname: str, seconds: float = STREAM_SECONDS, port: int = C
             version = SERVER_BY_LIBFRANKA[0][1]
             payload = struct.pack("<HH", version, states.getsockname()[1])
             command.sendall(_HEADER.pack(_CONNECT, 1, _HEADER.size + len(payload)) + payload)
-            _, server_version = struct.unpack("<HH", _exactly(command, _HEADER.size + 4)[_HEADER.size :])
+            _, _, size = _HEADER.unpack(_exactly(command, _HEADER.size))
+            if not _HEADER.size + 4 <= size <= 1024:
+                raise ConnectionLostError(f"what answers at {hostname}:{port} is no Franka robot")
+            _, server_version = struct.unpack_from("<HH", _exactly(command, size - _HEADER.size))
             arrivals, numbers = [], []
             end = time.monotonic() + seconds
             while time.monotonic() < end:
