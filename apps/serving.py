@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from apps.guard import GuardConfig, RefusedError, check_host, check_share, is_loopback_name
-from workbench.catalogue.catalogue import Catalogue, CatalogueConfig, newest
+from workbench.catalogue.catalogue import Catalogue, CatalogueConfig
+from workbench.starter import unpack as starter
 from wovr_core.errors import MissingDependencyError, WovrError
-from wovr_core.files import wovr_home
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -159,11 +159,8 @@ def tame_gradio() -> None:
 
 
 def demo_run() -> Path:
-    """The newest demo run that has anything finished. Raises WovrError, saying how to make one."""
-    found = newest("demo")
-    if found is None:
-        raise WovrError(f"there is no demo run under {wovr_home() / 'runs'} yet; make one with `wovr demo`")
-    return found
+    """The newest demo run that has anything finished, or the starter pack's. Raises WovrError without either."""
+    return starter.demo_run()
 
 
 @contextlib.contextmanager

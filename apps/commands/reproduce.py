@@ -19,11 +19,12 @@ def add_commands(commands: Any, common: Any) -> None:
         help="run the studies behind results/, resumable over days; `report` writes their page",
         description="main: base policy, GRPO online, a WMPO-like baseline and WoVR on the same real budget. ablations: "
         "WoVR without one part at a time. world-model: closed-loop quality, and its ablations. corrections: what flags "
-        "improve, task by task, against as many unflagged rollouts and against none. report: "
+        "improve, task by task, against as many unflagged rollouts and against none. starter: the demo with a small "
+        "world model, packed to travel inside the package. report: "
         "tables and figures from results/*.json. A row that is finished is never made again; the same command goes on "
         "where it stopped.",
     )
-    parser.add_argument("study", metavar="STUDY", help="main, ablations, world-model, corrections, or report")
+    parser.add_argument("study", metavar="STUDY", help="main, ablations, world-model, corrections, starter, or report")
     parser.add_argument("--recipe", default="cpu", help="named configuration (default: cpu)")
     parser.add_argument(
         "--set", dest="assignments", action="append", default=[], metavar="KEY=VALUE", help="change a key of the recipe"
@@ -46,16 +47,24 @@ def add_commands(commands: Any, common: Any) -> None:
     )
     parser.add_argument("--readme", type=Path, default=None, help="report: a page whose marked section is written anew")
     parser.add_argument("--plan", action="store_true", help="say what is left, and run nothing")
+    parser.add_argument("--episodes", type=int, default=24, help="robot: recorded in the lab (default: 24)")
+    parser.add_argument("--trials", type=int, default=30, help="robot: of each policy (default: 30)")
     parser.set_defaults(function=_reproduce)
 
 
 def _reproduce(arguments: argparse.Namespace) -> int:
+    if arguments.study == "starter":
+        from apps.commands.starter import reproduce_starter
+
+        return reproduce_starter(None if arguments.run == "reproduce" else arguments.run)
     if arguments.study == "report":
         from workbench.reproduce.report import write_report
 
         for path in write_report(arguments.results, arguments.readme):
             print(path)
         return 0
+    if arguments.study == "robot":
+        return _robot(arguments)
     from workbench.reproduce.stage_store import OutOfTime
     from workbench.reproduce.studies import estimate_left, left
 
@@ -72,6 +81,27 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         print("the same command goes on from there")
         return 0
     print(f"{config.study} is complete: {config.results / config.study}.json; see `wovr reproduce report`")
+    return 0
+
+
+def _robot(arguments: argparse.Namespace) -> int:
+    """The real-robot experiment in miniature; of one task, on the simulated lab."""
+    from workbench.reproduce.robot import RobotStudyConfig, run_robot_study
+    from wovr_core import recipes
+    from wovr_core.config import override
+    from wovr_core.envs import gl
+    from wovr_core.interrupts import polite_interrupts
+    from wovr_core.run_folder import resolve_run
+
+    recipe = override(recipes.get(arguments.recipe), arguments.assignments)
+    recipes.check(recipe)
+    gl.prepare()
+    path = resolve_run(f"{arguments.run}-robot")
+    config = RobotStudyConfig(episodes=arguments.episodes, trials=arguments.trials)
+    with polite_interrupts():
+        for part in run_robot_study(config, recipe, path, arguments.results):
+            print(part, flush=True)
+    print(f"{arguments.results / 'robot.json'}; report: {path / 'evaluation' / 'report.html'}")
     return 0
 
 

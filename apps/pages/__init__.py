@@ -41,4 +41,5 @@ PAGES: tuple[PageInfo, ...] = (
     PageInfo("evaluate", "Evaluate", "apps.pages.evaluate", "Real trials of any policy, with intervals and start by start"),
     PageInfo("lineage", "Lineage", "apps.pages.lineage", "What each policy, world model and reward was made from"),
     PageInfo("robot", "Robot", "apps.pages.robot", "Arm a robot, run blinded evaluations, label and report"),
+    PageInfo("teach", "Teach", "apps.pages.teach", "A guided tour for a class, from imagined pictures to PACE"),
 )

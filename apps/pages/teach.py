@@ -1,0 +1,107 @@
+"""Page Teach: a guided tour for a class, over the starter pack (or the newest demo run where there is none).
+
+What is said and drawn is computed in workbench/tour; the page's module (apps/assets/teach.js) lays it out.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from fastapi import APIRouter
+
+from apps.assets_route import asset_url
+from apps.pages import PageParts
+from apps.scrubber_host import module_url, scrubber_value
+from apps.services import Services
+from workbench.film_strips import as_seen
+from workbench.run_data import RunData
+from workbench.scrubber.desk import SpanDesk
+from workbench.scrubber.payload import from_rollout
+from workbench.scrubber.span_log import MemorySpans
+from workbench.server.roles import Role, User
+from workbench.starter.unpack import available, demo_run, unpack
+from workbench.tour.material import Step
+from workbench.tour.steps import tour
+from wovr_core.errors import WovrError
+
+_ON_LOAD = """
+import(new URL(props.module_url, document.baseURI).href)
+  .then((module) => module.mount({ element, props, watch, emit: () => {}, ask: (message) => server.ask(message) }))
+  .catch((error) => { element.textContent = 'The page could not be loaded: ' + error.message; });
+"""
+
+
+class BadQuestion(WovrError):
+    """A message that no page of ours sends."""
+
+
+def build(services: Services) -> PageParts:
+    """The page's component, inside the Blocks around it."""
+    lessons = Lessons(services)
+
+    def ask(message: Any, request: gr.Request) -> dict[str, Any]:
+        return lessons.answer(message, services.user_of(request))
+
+    gr.HTML(
+        html_template='<div class="wovr-page wovr-teach"></div>',
+        css_template="",
+        js_on_load=_ON_LOAD,
+        apply_default_css=False,
+        server_functions=[ask],
+        module_url=asset_url("teach.js"),
+        scrubber_url=module_url(),
+        elem_id="wovr-teach",
+    )
+    return PageParts(APIRouter(), f'<link rel="stylesheet" href="{asset_url("teach.css")}">')
+
+
+@dataclass
+class Lessons:
+    """The tour of one run, computed once for each state of its files. Safe for several threads."""
+
+    services: Services
+    _known: dict[tuple[str, int], list[Step]] = field(default_factory=dict)
+    _guard: threading.Lock = field(default_factory=threading.Lock)
+
+    def answer(self, message: object, user: User) -> dict[str, Any]:
+        """{op: "tour"}: all steps; {op: "scrubber", rollout}: a rollout in the scrubber. {"error": why} otherwise."""
+        try:
+            user.require(Role.VIEWER, "take the tour")
+            if not isinstance(message, Mapping):
+                raise BadQuestion("a message must be an object")
+            run = self.run()
+            if message.get("op") == "tour":
+                steps = self._steps(run)
+                return {"run": run.name, "steps": [step.to_json() for step in steps]}
+            if message.get("op") == "scrubber":
+                return self._scrubber(run, message.get("rollout"))
+            raise BadQuestion("op must be tour or scrubber")
+        except (WovrError, OSError) as error:
+            return {"error": str(error)}
+
+    def run(self) -> Path:
+        """What is taught on: the starter pack, unpacked when it is first asked for. Raises WovrError."""
+        runs = self.services.catalogue.config.runs
+        return unpack(runs=runs).path if available() else demo_run(runs)
+
+    def _steps(self, run: Path) -> list[Step]:
+        key = (str(run), max((p.stat().st_mtime_ns for p in run.glob("*/outputs.json")), default=0))
+        with self._guard:
+            if key not in self._known:
+                self._known = {key: tour(run)}
+            return self._known[key]
+
+    def _scrubber(self, run: Path, rollout_id: object) -> dict[str, Any]:
+        wanted = [s.piece["rollout"] for s in self._steps(run) if s.piece["kind"] == "scrubber"]
+        if not isinstance(rollout_id, str) or rollout_id not in wanted:
+            raise BadQuestion("the tour shows no such rollout")
+        data = RunData(run)
+        payload = from_rollout(as_seen(data.rollout(rollout_id)), as_seen(data.replay(rollout_id)))
+        payload = payload.with_meta(can_edit=False, subtitle="", title=rollout_id)
+        value = scrubber_value(payload, SpanDesk(MemorySpans(), rollout_id, payload.frames), self.services.packs)
+        return {"value": value | {"meta": value["meta"] | {"owns_address": False, "can_edit": False}}}

@@ -1,0 +1,1 @@
+"""A guided tour for a class: ten steps whose every sentence stands on a number of one run."""
