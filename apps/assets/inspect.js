@@ -6,6 +6,7 @@
  */
 
 import { el as h } from "./dom.js";
+import { SavedFilters } from "./inspect_saved.js";
 
 const FILTERS = ["verdict", "outcome", "label", "run", "kind", "task", "depth", "policy", "world_model"];
 const PATIENCE = 30_000;
@@ -45,17 +46,18 @@ const linked = () => new URLSearchParams(location.search).get("rollout");
 
 // ----------------------------------------------------------------------------------------------- page
 
-export function mount({ element, props, watch, emit, ask }) {
+export function mount({ element, props, watch, emit, ask, saved }) {
   const host = element.querySelector(".wovr-inspect") ?? element;
-  const page = new Page(host, props, emit, ask);
+  const page = new Page(host, props, emit, ask, saved);
   watch("value", () => page.arrived(props.value));
   host.wovrInspect = page;
   return page;
 }
 
 class Page {
-  constructor(host, props, emit, ask) {
+  constructor(host, props, emit, ask, saved) {
     Object.assign(this, { host, props, emit, ask, query: readAddress(), answer: null, asked: 0, evidence: null });
+    this.saved = new SavedFilters({ ask: saved, now: () => this.query, apply: (query) => this.useSaved(query) });
     this.build();
     addEventListener("popstate", () => this.followAddress());
     this.refresh();
@@ -129,6 +131,11 @@ class Page {
     this.change({ filters: {}, text: "", flagged: false });
   }
 
+  useSaved(query) {
+    this.ui.search.value = query.text;
+    this.change({ filters: query.filters, text: query.text, flagged: query.flagged, order: query.order });
+  }
+
   fill(answer) {
     const { ui } = this;
     this.query.page = answer.page;
@@ -157,6 +164,7 @@ class Page {
 
   fillRail(answer) {
     const focused = this.host.contains(document.activeElement) ? document.activeElement?.dataset?.filter : null;
+    const held = this.saved.node.contains(document.activeElement) ? document.activeElement : null;
     const closed = new Set([...this.ui.rail.querySelectorAll("details:not([open])")].map((node) => node.dataset.facet));
     const known = this.ui.rail.childElementCount > 0;
     const any = Object.keys(this.query.filters).length || this.query.text || this.query.flagged;
@@ -172,7 +180,9 @@ class Page {
     const spans = h("details", { "data-facet": "flagged", open: true }, h("summary", {}, h("span", { text: "annotations" })),
       box("flagged", "1", "flagged", answer.flagged, this.query.flagged, () => this.change({ flagged: !this.query.flagged })));
     const clear = h("button", { type: "button", class: "plain", text: "Clear filters", hidden: !any, onclick: () => this.clear() });
-    this.ui.rail.replaceChildren(clear, ...facets, spans);
+    this.ui.rail.replaceChildren(clear, ...facets, spans, this.saved.node);
+    this.saved.mark();
+    held?.focus();
     if (focused) this.ui.rail.querySelector(`[data-filter="${CSS.escape(focused)}"]`)?.focus();
   }
 

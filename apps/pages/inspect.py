@@ -21,6 +21,7 @@ from apps.services import Services
 from workbench.catalogue.catalogue import Catalogue
 from workbench.catalogue.opening import desk_of, evidence_of
 from workbench.catalogue.query import ORDERS, QueryError, parse_query
+from workbench.catalogue.saved_filters import SavedFilters
 from workbench.catalogue.strips import MIME, Strips
 from workbench.scrubber.desk import SpanDesk
 from workbench.server.roles import Role
@@ -36,7 +37,8 @@ _ON_LOAD = """
 const events = ['show'];
 const emit = (name, data) => { if (events.includes(name)) trigger(name, data); };
 import(new URL(props.module_url, document.baseURI).href)
-  .then((module) => module.mount({ element, props, watch, emit, ask: (query) => server.gallery(query) }))
+  .then((module) => module.mount({ element, props, watch, emit, ask: (query) => server.gallery(query),
+    saved: (message) => server.saved_filters(message) }))
   .catch((error) => { element.textContent = 'The page could not be loaded: ' + error.message; });
 """
 
@@ -57,6 +59,17 @@ def build(services: Services) -> PageParts:
         try:
             return gallery_page(catalogue, query)
         except QueryError as error:
+            return {"error": str(error)}
+
+    kept = saved_of(catalogue)
+
+    def saved_filters(message: Any, request: gr.Request) -> dict[str, Any]:
+        """The user's own named filters; changes one of them where asked to. An error is part of the answer."""
+        try:
+            user = services.user_of(request)
+            user.require(Role.VIEWER, "save filters")
+            return change_saved(kept, user.name, message)
+        except (WovrError, OSError) as error:
             return {"error": str(error)}
 
     def opened(item_id: object, order: Sequence[str], request: Any) -> tuple[Any, Any]:
@@ -97,7 +110,7 @@ def build(services: Services) -> PageParts:
             css_template="",
             js_on_load=_ON_LOAD,
             apply_default_css=False,
-            server_functions=[gallery],
+            server_functions=[gallery, saved_filters],
             module_url=asset_url("inspect.js"),
             pictures=f"{PREFIX}/strips/",
             elem_id="wovr-browser",
@@ -128,6 +141,29 @@ def gallery_page(catalogue: Catalogue, query: object) -> dict[str, Any]:
         "problems": [{"run": problem.run, "reason": problem.reason} for problem in catalogue.problems()],
         "home": str(catalogue.config.runs or wovr_home() / "runs"),
     }
+
+
+def saved_of(catalogue: Catalogue) -> SavedFilters:
+    """Beside the runs where a folder of them was given, else under WOVR_HOME."""
+    runs = catalogue.config.runs
+    return SavedFilters(None if runs is None else runs / ".saved_filters.json")
+
+
+def change_saved(kept: SavedFilters, user: str, message: object) -> dict[str, Any]:
+    """{filters} of this user after what the message asks for. Raises WovrError."""
+    asked = message if isinstance(message, Mapping) else {}
+    match asked.get("do"):
+        case "list":
+            pass
+        case "save":
+            kept.save(user, asked.get("name"), asked.get("query"))
+        case "rename":
+            kept.rename(user, asked.get("name"), asked.get("to"))
+        case "delete":
+            kept.delete(user, asked.get("name"))
+        case other:
+            raise QueryError(f"saved filters can be listed, saved, renamed and deleted, not {_short(other)!r}")
+    return {"filters": kept.of(user)}
 
 
 def found_ids(catalogue: Catalogue, query: object) -> list[str]:
