@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 
 from wovr_core.errors import UnknownNameError
+from wovr_core.robots import simulated
 from wovr_core.robots.base import RobotError
 from wovr_core.robots.drills import FAULTS, measure, run_drill
 from wovr_core.robots.simulated import FRANKY_SIM_LIMITS, franka_sim_python
 
 pytestmark = [pytest.mark.robot, pytest.mark.fault]
 SOON = 2.0
+FRANKA_SIM = franka_sim_python()  # before the tests' own WOVR_HOME
 needs_franka_sim = pytest.mark.skipif(
-    franka_sim_python() is None, reason="franka-sim's environment is missing: run tools/franka_sim_env.sh"
+    FRANKA_SIM is None, reason="franka-sim's environment is missing: run tools/franka_sim_env.sh"
 )
 EXPECTED = {
     "client stopped 0.2 s": ("running", "holding", "stopped"),  # it goes on, where the machine lets it
@@ -72,8 +74,9 @@ def test_the_real_driver_brings_the_simulated_arm_to_rest(fault):
 @needs_franka_sim
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["reflex", "network cut"])
-def test_what_the_arm_itself_catches(fault):
+def test_what_the_arm_itself_catches(fault, monkeypatch):
     pytest.importorskip("franky")
+    monkeypatch.setattr(simulated, "franka_sim_python", lambda: FRANKA_SIM)
     result = run_drill(fault, "franka-sim", after=4.0)
     check(result)
     assert {"ReflexError", "SafetyStopError", "ConnectionLostError"} & set(result.client_said)
