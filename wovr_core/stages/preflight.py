@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import torch
 
+from wovr_core.adapters import add_adapters
 from wovr_core.errors import WovrError
 from wovr_core.stages.train_world_model import LargeTraining, WorldModelTrainingConfig
-from wovr_core.world_model.adapters import add_adapters
 from wovr_core.world_model.model import CONTEXT_LATENTS
 from wovr_core.world_model.pretrained import build_empty
 

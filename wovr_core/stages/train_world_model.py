@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from wovr_core.adapters import LoRAConfig, add_adapters, merge_adapters, trainable
 from wovr_core.data.segments import split_ids
 from wovr_core.errors import WovrError
 from wovr_core.model_files import WORLD_MODEL, load_world_model, save_model, version_of
@@ -21,7 +22,6 @@ from wovr_core.stages.engine import Engine, accelerated
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
 from wovr_core.stages.training import Stateful, Training, set_learning_rate, warmup_cosine
 from wovr_core.types import Episode
-from wovr_core.world_model.adapters import LoRAConfig, add_adapters, merge_adapters, trainable
 from wovr_core.world_model.compiled import compiled_blocks
 from wovr_core.world_model.ema import Ema
 from wovr_core.world_model.model import WorldModel, WorldModelConfig, build

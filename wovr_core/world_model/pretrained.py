@@ -7,24 +7,21 @@ embedding is zero, and every action token is the token that Wan has for text pad
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from wovr_core.errors import CorruptFileError, MissingDependencyError, WovrError
+from wovr_core.errors import MissingDependencyError, WovrError
 from wovr_core.files import read_json
+from wovr_core.foreign_weights import fill, tensors
 from wovr_core.world_model.model import WorldModel, WorldModelConfig
 
 TEXT = "condition_embedder.text_embedder."
 CHANNELS = ("condition_embedder.action_time.", "condition_embedder.action_tokens.")
-INDEX = "diffusion_pytorch_model.safetensors.index.json"
 
 
 @dataclass(frozen=True)
@@ -91,36 +88,6 @@ def _from_hub(config: PretrainedConfig) -> Path:
     return Path(found)
 
 
-def tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """All tensors of a diffusers model's folder, one at a time, shard by shard.
-
-    Raises:
-        CorruptFileError: a shard is missing or damaged, or a tensor stands in two of them.
-    """
-    index = folder / INDEX
-    if index.is_file():
-        try:
-            names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CorruptFileError(f"{index} is no index of shards: {error}") from error
-    else:
-        names = ["diffusion_pytorch_model.safetensors"]
-    seen: set[str] = set()
-    for name in names:
-        path = folder / Path(name).name  # an index names files beside it, nothing else
-        if not path.is_file():
-            raise CorruptFileError(f"{path} is missing")
-        try:
-            with safe_open(path, framework="pt") as shard:
-                for key in shard.keys():  # noqa: SIM118  # no mapping
-                    if key in seen:
-                        raise CorruptFileError(f"{path}: tensor {key} stands in an earlier shard, too")
-                    seen.add(key)
-                    yield key, shard.get_tensor(key)
-        except SafetensorError as error:
-            raise CorruptFileError(f"{path} cannot be read: {error}") from error
-
-
 def build_empty(config: WorldModelConfig) -> WorldModel:
     """The model without values (parameters on the meta device, buffers real): nothing is drawn, nothing takes memory.
 
@@ -178,51 +145,6 @@ def _check_configs(config: WorldModelConfig, folder: Path) -> None:
         for key, value in values.items():
             if key in found and found[key] != value:
                 raise WovrError(f"{path}: {key} is {found[key]}, the recipe's model has {value}")
-
-
-def fill(
-    module: nn.Module,
-    source: Iterator[tuple[str, torch.Tensor]],
-    where: Path,
-    dtype: torch.dtype | None,
-    drop: str = "",
-    keep: tuple[str, ...] = (),
-) -> dict[str, torch.Tensor]:
-    """Give an empty module its values, tensor by tensor.
-
-    Args:
-        dtype: of the values; None leaves each as it is.
-        drop: tensors with this prefix are not the module's: they are returned.
-        keep: parameters with these prefixes may be absent in the source.
-
-    Raises:
-        WovrError: a tensor of another shape, or one too many or too few.
-    """
-    wanted = {name: tuple(t.shape) for name, t in module.state_dict().items()}
-    dropped: dict[str, torch.Tensor] = {}
-    for name, tensor in source:
-        if drop and name.startswith(drop):
-            dropped[name.removeprefix(drop)] = tensor
-            continue
-        if wanted.get(name) != tuple(tensor.shape):
-            here = f"wants {wanted[name]}" if name in wanted else "has no such tensor"
-            raise WovrError(f"{where}: {name} is {tuple(tensor.shape)}, the recipe's model {here}")
-        del wanted[name]
-        _assign(module, name, tensor.to(dtype or tensor.dtype))
-    missing = [name for name in wanted if not name.startswith(keep or ("\0",))]
-    if missing:
-        raise WovrError(f"{where} lacks {len(missing)} tensors of the recipe's model, the first is {missing[0]}")
-    return dropped
-
-
-def _assign(module: nn.Module, name: str, value: torch.Tensor) -> None:
-    path, _, leaf = name.rpartition(".")
-    owner = module.get_submodule(path)
-    old = getattr(owner, leaf)
-    if isinstance(old, nn.Parameter):
-        setattr(owner, leaf, nn.Parameter(value, requires_grad=old.requires_grad))
-    else:
-        setattr(owner, leaf, value.to(old.dtype))
 
 
 def padding_token(text: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -18,8 +18,9 @@ from safetensors.torch import save_file
 
 from wovr_core.errors import CorruptFileError, WovrError
 from wovr_core.files import explain_disk_errors
+from wovr_core.foreign_weights import fill
 from wovr_core.world_model.model import CONTEXT_LATENTS, WanConfig, WorldModel, WorldModelConfig
-from wovr_core.world_model.pretrained import build_empty, fill
+from wovr_core.world_model.pretrained import build_empty
 from wovr_core.world_model.wan_codec import WanCodecConfig
 from wovr_core.world_model.wan_keys import PREFIX, TEXT, TRANSFORMER, VAE, KeyReport, compare, to_diffusers, to_wan
 

@@ -1,4 +1,4 @@
-"""Low-rank adapters (LoRA, arXiv 2106.09685) on the transformer, by peft: train them and the action channels alone.
+"""Low-rank adapters (LoRA, arXiv 2106.09685) on a frozen network, by peft: train them and few parts beside them.
 
 freeze, add      add_adapters(transformer, config, seed)
 train            trainable(transformer).state_dict() is all that a checkpoint needs

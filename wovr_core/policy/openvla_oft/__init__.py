@@ -1,0 +1,1 @@
+"""OpenVLA-OFT with discrete action tokens, on transformers' own parts."""
