@@ -132,7 +132,7 @@ def check_clip(clip: Clip) -> Clip:
     require(frames.dtype == np.uint8 and frames.ndim == 4 and frames.shape[-1] == 3, where,
             f"has pictures {frames.dtype} {frames.shape}, not u8 (N, H, W, 3)")  # fmt: skip
     require(len(frames) >= 1, where, "has no pictures")
-    require(1 <= min(frames.shape[1:3]) and max(frames.shape[1:3]) <= MAX_SIDE, where,
+    require(min(frames.shape[1:3]) >= 1 and max(frames.shape[1:3]) <= MAX_SIDE, where,
             f"has pictures of {frames.shape[2]}x{frames.shape[1]} pixels")  # fmt: skip
     require(actions.ndim == 2 and actions.shape[1] == 7, where, f"has actions of shape {actions.shape}, not (T, 7)")
     require(len(frames) - 1 <= len(actions) <= len(frames), where,

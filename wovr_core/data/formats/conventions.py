@@ -118,6 +118,7 @@ def to_episode(
     tasks: Sequence[TaskId] = (),
     statistics: Statistics | None = None,
     lineage: dict[str, str] | None = None,
+    source: str = "expert",
 ) -> Episode:
     """An Episode; its `info` holds the lineage.
 
@@ -148,7 +149,7 @@ def to_episode(
         id=episode_id(clip.key),
         task=find_task(clip, tasks, conventions.alphabetical),
         seed=0,
-        source="expert",
+        source=source,
         frames=np.ascontiguousarray(frames),
         actions=np.ascontiguousarray(actions),
         success=success,

@@ -133,7 +133,7 @@ class LeRobotReader:
             require(table.num_rows <= MAX_EPISODES, file.name, "has too many episodes")
             for values in table.to_pylist():
                 index, length = values.get("episode_index"), values.get("length")
-                good = isinstance(index, int) and isinstance(length, int) and 0 <= index and 1 <= length <= _MAX_ROWS
+                good = isinstance(index, int) and isinstance(length, int) and index >= 0 and 1 <= length <= _MAX_ROWS
                 require(good, f"{file.parent.name}/{file.name}", f"has the episode {index!r} of length {length!r}")
                 rows.append(_Row(index, length, values))
         return sorted(rows, key=lambda row: row.index)

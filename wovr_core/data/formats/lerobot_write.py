@@ -140,7 +140,12 @@ class LeRobotWriter:
         stats = merge_stats([{name: _stats_of(row, name) for name in names} for row in rows])
         table = pa.table({"task_index": list(self._tasks.values()), "task": list(self._tasks)})
         # As pandas keeps an index, which is how LeRobot looks tasks up.
-        index = {"index_columns": ["task"], "columns": [], "column_indexes": [], "pandas_version": "2.0.0"}
+        kinds = {"task_index": ("int64", "int64"), "task": ("unicode", "object")}
+        columns = [
+            {"name": name, "field_name": name, "pandas_type": kind, "numpy_type": numpy, "metadata": None}
+            for name, (kind, numpy) in kinds.items()
+        ]
+        index = {"index_columns": ["task"], "column_indexes": [], "columns": columns, "pandas_version": "2.0.0"}
         with _placed(self.root / "meta" / "tasks.parquet") as path:
             parquet.write_table(table.replace_schema_metadata({"pandas": json.dumps(index)}), path)
         write_json(self.root / "meta" / "stats.json", stats)
@@ -209,8 +214,10 @@ class LeRobotWriter:
                      "has_audio": False}  # fmt: skip
             picture["info"] = codec
         names = ["x", "y", "z", "rx", "ry", "rz", "gripper"]
-        kinds = {"timestamp": "float32", "frame_index": "int64", "episode_index": "int64", "index": "int64",
-                 "task_index": "int64", "next.reward": "float32", "next.done": "bool", "next.success": "bool"}  # fmt: skip
+        kinds = {
+            "timestamp": "float32", "frame_index": "int64", "episode_index": "int64", "index": "int64",
+            "task_index": "int64", "next.reward": "float32", "next.done": "bool", "next.success": "bool",
+        }
         return {
             **dict.fromkeys((IMAGE, *self._streams), picture),
             "action": {"dtype": "float32", "shape": [ACTION_DIM], "names": {"motors": names}},

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import tokenize
 from typing import Any
 
 import numpy as np
@@ -197,7 +198,9 @@ def load_npy(data: bytes, where: str) -> np.ndarray:
             shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
         else:
             raise ForeignFileError(f"{where} is of npy version {version}; 1.0 and 2.0 are read")
-    except (ValueError, TypeError, OverflowError, MemoryError, RecursionError, SyntaxError) as error:
+    except (
+        ValueError, TypeError, OverflowError, MemoryError, RecursionError, SyntaxError, tokenize.TokenError,
+    ) as error:  # fmt: skip
         raise ForeignFileError(f"{where} is no npy file ({str(error)[:100]})") from error
     rest = data[stream.tell() :]
     if len(shape) > 8 or any(n < 0 for n in shape):

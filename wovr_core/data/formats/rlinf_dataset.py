@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +46,9 @@ class RLinfStart:
 
     def context(self) -> tuple[Frames, FloatArray]:
         """What the world model is given, (F, H, W, 3) and (F, 7), by RLinf's rule of length."""
-        rows = [0, *range(len(self.frames) - RECENT_FRAMES, len(self.frames))] if self.keyframe else [0] * CONTEXT_FRAMES
+        rows = (
+            [0, *range(len(self.frames) - RECENT_FRAMES, len(self.frames))] if self.keyframe else [0] * CONTEXT_FRAMES
+        )
         return self.frames[rows], self.actions[rows]
 
 

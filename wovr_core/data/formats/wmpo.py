@@ -40,7 +40,7 @@ class WMPOReader:
                 for member in archive:
                     stem, _, part = member.name.rpartition("/")[2].partition(".")
                     if member.isreg() and not member.issparse() and part in _PARTS:
-                        inside = 0 <= member.offset_data and member.offset_data + member.size <= size
+                        inside = member.offset_data >= 0 and member.offset_data + member.size <= size
                         require(inside, f"{name}:{member.name[:80]!r}", "reaches past the end of the tar")
                         samples.setdefault(stem, {})[part] = (member.offset_data, member.size)
                     require(len(samples) <= MAX_EPISODES, name, "has too many samples")

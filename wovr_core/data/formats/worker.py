@@ -39,13 +39,18 @@ def main(memory: int) -> None:
         except MissingDependencyError as error:
             answer = {"missing": str(error)}
         except WovrError as error:
-            answer = {"error": str(error)}
+            answer = {"error": _line(error)}
         except RecursionError:
             answer = {"error": "the file is nested too deeply"}
         except Exception as error:  # whatever a parser throws at a damaged file
-            answer = {"error": f"the file cannot be read ({type(error).__name__}: {str(error)[:200]})"}
+            answer = {"error": f"the file cannot be read ({type(error).__name__}: {_line(error)[:200]})"}
         answer["cpu_seconds"] = time.process_time() - begin
         _send(out, answer, arrays)
+
+
+def _line(error: Exception) -> str:
+    """On one line, as errors are shown."""
+    return " ".join(str(error).split())
 
 
 def limit(memory: int) -> None:
