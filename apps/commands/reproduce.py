@@ -24,7 +24,8 @@ def add_commands(commands: Any, common: Any) -> None:
         "tables and figures from results/*.json. A row that is finished is never made again; the same command goes on "
         "where it stopped.",
     )
-    parser.add_argument("study", metavar="STUDY", help="main, ablations, world-model, corrections, starter, or report")
+    known = "main, ablations, world-model, corrections, robot, starter, or report"
+    parser.add_argument("study", metavar="STUDY", help=known)
     parser.add_argument("--recipe", default="cpu", help="named configuration (default: cpu)")
     parser.add_argument(
         "--set", dest="assignments", action="append", default=[], metavar="KEY=VALUE", help="change a key of the recipe"
