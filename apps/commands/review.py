@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wovr_core.errors import WovrError
@@ -39,6 +40,20 @@ def add_commands(commands: Any, common: Any) -> None:
     stats = verbs.add_parser("stats", parents=[common], help="each annotator's quality, and how far they agree")
     stats.add_argument("--json", action="store_true", help="print it as JSON")
     stats.set_defaults(function=_stats)
+
+    examples = verbs.add_parser(
+        "examples",
+        parents=[common],
+        help="cut the labelling guideline's example strips out of audited rollouts",
+        description="Reads a list of examples (label, run, rollout, first and last frame, severity, by, why), such "
+        "as the examples.json that ships, and writes it again beside one WebP strip for each, the span marked and what "
+        "the audit measured filled in. Runs are looked up below WOVR_HOME/runs.",
+    )
+    examples.add_argument(
+        "list", type=Path, metavar="LIST.json", help='{"schema": 1, "examples": [...], "missing": {}}'
+    )
+    examples.add_argument("--out", type=Path, required=True, metavar="DIR", help="where strips and list are written")
+    examples.set_defaults(function=_examples)
 
 
 def _queue(arguments: argparse.Namespace) -> int:
@@ -100,6 +115,21 @@ def _stats(arguments: argparse.Namespace) -> int:
         print("nobody has handed in anything yet")
         return 0
     print(_table(quality))
+    return 0
+
+
+def _examples(arguments: argparse.Namespace) -> int:
+    from workbench.review.make_examples import cut
+    from workbench.review.shipped_examples import read_list, write
+    from wovr_core.run_folder import resolve_run
+
+    wanted, missing = read_list(arguments.list)
+    made = {one.label: cut(resolve_run(one.run), one) for one in wanted}
+    write(arguments.out, made, missing)
+    for one, picture in made.values():
+        print(f"{one.label:22s} {len(picture):6,} bytes  {one.run}/{one.rollout} frames {one.first}-{one.last}")
+    for label, why in missing.items():
+        print(f"{label:22s} none: {why}")
     return 0
 
 

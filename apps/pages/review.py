@@ -21,11 +21,11 @@ from apps.scrubber_host import module_url, scrubber_value
 from apps.services import Services
 from workbench.catalogue.opening import ItemSpans
 from workbench.evidence.gather import EvidenceStore
-from workbench.review.examples import Examples
 from workbench.review.labelling import Labelling
 from workbench.review.log import ReviewError
 from workbench.review.queue import Claim, ClaimLostError
 from workbench.review.sheet import sheet
+from workbench.review.shipped_examples import Examples
 from workbench.scrubber.desk import SpanDesk
 from workbench.scrubber.spans import LABELS
 from workbench.server.roles import ForbiddenError, Role, User

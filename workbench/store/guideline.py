@@ -6,6 +6,7 @@ stands beside them), spans that fit a strip before long ones; the oldest of equa
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -13,6 +14,7 @@ from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
 from workbench.film_strips import data_uri, film_strip
+from workbench.review.shipped_examples import Examples
 from workbench.scrubber.spans import LABELS, Label, Span
 from workbench.store.annotations import on_record, span_of
 from workbench.store.items import REAL, Item
@@ -90,15 +92,26 @@ def illustrate(example: Example, frames: int = STRIP_FRAMES) -> Frames:
 
 
 def render(store: Store) -> str:
-    """The guideline as one self-contained HTML page."""
+    """The guideline as one self-contained HTML page. A label without an annotation shows the example that ships."""
     from jinja2 import Environment, PackageLoader
 
     template = Environment(loader=PackageLoader("workbench"), autoescape=True).get_template("guideline.html")
     entries = guideline(store)
     pictures = [None if entry.picture is None else data_uri(entry.picture) for entry in entries]
+    shipped = Examples.shipped()
+    told = [_shipped(shipped, entry.label.key) if entry.example is None else None for entry in entries]
     return template.render(
-        entries=list(zip(entries, pictures, strict=True)), missing=sum(entry.example is None for entry in entries)
+        entries=list(zip(entries, pictures, told, strict=True)), missing=sum(entry.example is None for entry in entries)
     )
+
+
+def _shipped(examples: Examples, label: str) -> dict[str, str]:
+    """{picture: data address or "", caption, why} of the example that ships for a label."""
+    told = examples.told(label, "")
+    one = examples.examples.get(label)
+    data = None if one is None else examples.picture(one.file)
+    picture = "" if data is None else "data:image/webp;base64," + base64.b64encode(data).decode()
+    return {"picture": picture, "caption": str(told["caption"]), "why": str(told["why"])}
 
 
 def _candidates(session: Session, label: str, runs: frozenset[int] | None) -> tuple[int, list[Example]]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from workbench.film_strips import GAP, upright
+from workbench.review.shipped_examples import Examples
 from workbench.scrubber.spans import LABELS
 from workbench.store.guideline import Entry, guideline, illustrate, render
 from workbench.store.indexer import Indexer
@@ -41,7 +42,9 @@ def test_without_annotations_every_label_says_so(sqlite_store: Store, annotate: 
     entries = guideline(sqlite_store)
     assert [one.label for one in entries] == list(LABELS)
     assert all(one.example is None and one.count == 0 for one in entries)
-    assert render(sqlite_store).count("No example yet") == len(LABELS)
+    page, shipped = render(sqlite_store), Examples.shipped()
+    assert page.count("No example yet") == len(shipped.missing)
+    assert page.count("data:image/webp") == page.count("an example that ships") == len(shipped.examples)
 
 
 def test_the_clear_and_audited_example_is_chosen(sqlite_store: Store, annotate: Callable[..., None]) -> None:

@@ -21,7 +21,7 @@ from wovr_core.files import read_json, write_bytes, write_json
 SHIPPED = Path(__file__).parent / "examples"
 INDEX = "examples.json"
 SCHEMA = 1
-MAX_BYTES = 30 * 1024
+MAX_BYTES = 30_000
 """Of one picture."""
 
 
@@ -73,17 +73,7 @@ class Examples:
         path = folder / INDEX
         if not path.is_file():
             return Examples(folder, {}, {})
-        index = read_json(path)
-        try:
-            if index["schema"] != SCHEMA:
-                raise CorruptFileError(f"{path} has format {index['schema']}, this version reads {SCHEMA}")
-            found = [from_dict(ShippedExample, value, str(path)) for value in index["examples"]]
-            missing = {str(label): str(why) for label, why in index["missing"].items()}
-        except (KeyError, TypeError, AttributeError) as error:
-            raise CorruptFileError(f"{path} cannot be read ({error})") from error
-        wrong = [label for label in (*(one.label for one in found), *missing) if label not in LABEL_KEYS]
-        if wrong:
-            raise CorruptFileError(f"{path}: there is no label {wrong[0]!r}")
+        found, missing = read_list(path)
         return Examples(folder, {one.label: one for one in found}, missing)
 
     def told(self, label: str, prefix: str) -> dict[str, Any]:
@@ -104,6 +94,22 @@ class Examples:
         one = next((one for one in self.examples.values() if one.file == name), None)
         path = None if one is None else self.folder / one.file
         return path.read_bytes() if path is not None and path.is_file() else None
+
+
+def read_list(path: Path) -> tuple[list[ShippedExample], dict[str, str]]:
+    """The examples that an index names, and why others are missing. Raises CorruptFileError."""
+    index = read_json(path)
+    try:
+        if index["schema"] != SCHEMA:
+            raise CorruptFileError(f"{path} has format {index['schema']}, this version reads {SCHEMA}")
+        found = [from_dict(ShippedExample, value, str(path)) for value in index["examples"]]
+        missing = {str(label): str(why) for label, why in index["missing"].items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CorruptFileError(f"{path} cannot be read ({error})") from error
+    wrong = [label for label in (*(one.label for one in found), *missing) if label not in LABEL_KEYS]
+    if wrong:
+        raise CorruptFileError(f"{path}: there is no label {wrong[0]!r}")
+    return found, missing
 
 
 def write(folder: Path, examples: Mapping[str, tuple[ShippedExample, bytes]], missing: Mapping[str, str]) -> None:
