@@ -46,7 +46,8 @@ class KinematicConfig:
 class KinematicArm:
     """An `Arm` that is a point with an orientation; its joints follow by inverse kinematics.
 
-    Time passes only as the clock says. Faults are switched on by `reflex`, `push`, `freeze` and `unplug`.
+    Time passes only as the clock says. Faults are switched on by `reflex`, `press_stop`, `push`, `displace`,
+    `freeze` and `unplug`.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class KinematicArm:
         self._errors: tuple[str, ...] = ()
         self._last_errors: tuple[str, ...] = ()
         self._seq = 0
+        self._user_stopped = False
         self._moving = threading.Event()
 
     @property
@@ -84,6 +86,14 @@ class KinematicArm:
         with self._lock:
             self._advance()
             self._errors = self._last_errors = (error,)
+            self._target = None
+            self._twist, self._dq = np.zeros(6), np.zeros(7)
+
+    def press_stop(self, pressed: bool = True) -> None:
+        """The hardware stop: the arm stands, and says so, until it is released."""
+        with self._lock:
+            self._advance()
+            self._user_stopped = pressed
             self._target = None
             self._twist, self._dq = np.zeros(6), np.zeros(7)
 
@@ -124,7 +134,8 @@ class KinematicArm:
             self._seq += 1
             now = self._frozen_at if self._frozen else self._time
             running = self._target is not None
-            mode = RobotMode.REFLEX if self._errors else RobotMode.MOVE if running else RobotMode.IDLE
+            mode = RobotMode.MOVE if running else RobotMode.IDLE
+            mode = RobotMode.USER_STOPPED if self._user_stopped else RobotMode.REFLEX if self._errors else mode
             return RobotState(
                 t_robot=now,
                 t_host=now,

@@ -162,6 +162,30 @@ def test_a_reflex_ends_the_trial_until_a_person_acknowledges(robot):
     assert drive(robot, 1).motion is Motion.RUNNING
 
 
+def test_the_hardware_stop_is_the_operators_word(robot):
+    robot.start()
+    drive(robot, 3)
+    robot.kinematic.press_stop()
+    sent = drive(robot, 1, first=3)
+    assert sent.clipped_by == (Clip.NOT_RUNNING, Clip.OPERATOR)
+    with pytest.raises(RobotError, match="user_stopped"):
+        robot.start()
+    robot.kinematic.press_stop(False)
+    robot.start()
+    assert drive(robot, 1).motion is Motion.RUNNING
+
+
+def test_a_pushed_arm_is_not_fought(robot):
+    robot.start()
+    drive(robot, 3, dpos=STILL)
+    robot.kinematic.displace([0.0, 0.05, 0.0])
+    for step in range(30):
+        sent = drive(robot, 1, dpos=STILL, first=3 + step)
+        error = np.linalg.norm(sent.pose[:3] - robot.get_state().position)
+        assert error <= 0.05 + 1e-9
+    assert error <= robot.limits.error_clip + 1e-6
+
+
 def test_force_and_torque_stop(robot):
     robot.start()
     drive(robot, 3)

@@ -36,6 +36,10 @@ HARD_REASONS = frozenset({Clip.FORCE, Clip.TORQUE, Clip.REFLEX, Clip.STATE})
 """Stops that a command answers with an error, since the trial is over."""
 
 
+TAKEN_MODES = frozenset({RobotMode.USER_STOPPED, RobotMode.GUIDING, RobotMode.RECOVERY})
+"""A person, or the arm's own controller, has the arm."""
+
+
 class Guard:
     """Not thread-safe: its owner calls it from one thread, or under one lock."""
 
@@ -62,6 +66,8 @@ class Guard:
             raise RobotError("the robot's state is missing, old or not finite: nothing may move by it")
         if state.mode is RobotMode.REFLEX or state.errors:
             raise reflex_error(state)
+        if state.mode in TAKEN_MODES:
+            raise RobotError(f"the arm is in mode {state.mode.value}: release the stop or the guiding buttons first")
         if not in_box(state.position, limits, START_MARGIN):
             where = ", ".join(f"{v:.3f}" for v in state.position)
             raise WorkspaceError(
@@ -83,6 +89,8 @@ class Guard:
             self.stop(Clip.REFLEX)
             if self.reason is Clip.STATE:
                 self.reason = Clip.REFLEX  # the silence before it was the reflex's own
+        elif state.mode in TAKEN_MODES:
+            self.stop(Clip.OPERATOR)
         elif float(np.linalg.norm(state.wrench_ext[:3])) > self.limits.max_force:
             self.stop(Clip.FORCE)
         elif (np.abs(state.tau_ext) > np.asarray(self.limits.max_torque)).any():
