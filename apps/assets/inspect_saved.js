@@ -16,11 +16,12 @@ export class SavedFilters {
 
   async send(message) {
     let answer;
-    try { answer = await this.ask(message); } catch { answer = { error: "The server cannot be reached." }; }
-    this.why.hidden = !answer?.error;
-    this.why.textContent = answer?.error ?? "";
-    if (answer?.filters) { this.filters = answer.filters; this.draw(); }
-    return !answer?.error;
+    try { answer = await this.ask(message); } catch { /* said below */ }
+    if (!answer?.filters && !answer?.error) answer = { error: "The server cannot be reached." };
+    this.why.hidden = !answer.error;
+    this.why.textContent = answer.error ?? "";
+    if (answer.filters) { this.filters = answer.filters; this.draw(); }
+    return !answer.error;
   }
 
   async save() {

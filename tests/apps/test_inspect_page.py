@@ -19,6 +19,7 @@ from playwright.sync_api import Page, expect
 
 from apps.app import create_app
 from apps.bench.browser import chromium, chromium_path, served
+from apps.pages import PAGES
 from apps.services import Services
 from workbench.catalogue.catalogue import Catalogue, CatalogueConfig
 from workbench.catalogue.strips import Strips
@@ -351,3 +352,61 @@ def test_the_keyboard_alone_is_enough(site: SimpleNamespace, make_run: FIXTURES)
     page.keyboard.press("ArrowRight")
     expect(page.locator(".scrubber-root")).to_have_attribute("data-frame", "1")
     assert np.isfinite(frame(page))
+
+
+def test_filters_are_saved_renamed_deleted_and_seen_by_a_second_tab(site: SimpleNamespace, make_run: FIXTURES) -> None:
+    make_run(site.runs, "a")
+    page = site.visit()
+    ready(page)
+    choose(page, "verdict", "false_success")
+    expect(page.locator(".wovr-card")).to_have_count(1)
+    page.get_by_label("name for the present filter").fill(XSS_RUN[:40])
+    page.keyboard.press("Enter")
+    saved = page.locator(".saved button.apply")
+    expect(saved).to_have_text(XSS_RUN[:40])
+    expect(saved).to_have_attribute("aria-pressed", "true")
+    page.locator(".wovr-rail button", has_text="Clear filters").click()
+    expect(page.locator(".wovr-card")).to_have_count(8)
+    expect(saved).to_have_attribute("aria-pressed", "false")
+    second = site.visit()
+    ready(second)
+    second.locator(".saved button.apply").click()
+    expect(second.locator(".wovr-card")).to_have_count(1)
+    assert "verdict=false_success" in second.url
+    second.locator(".saved button", has_text="✎").click()
+    second.keyboard.press("Control+a")
+    second.keyboard.type("lies")
+    second.keyboard.press("Enter")
+    expect(second.locator(".saved button.apply")).to_have_text("lies")
+    page.reload()
+    ready(page)
+    expect(page.locator(".saved button.apply")).to_have_text("lies")
+    page.get_by_label("name for the present filter").fill("lies")
+    page.keyboard.press("Enter")  # saved over it: everything, now
+    page.wait_for_timeout(300)
+    page.get_by_label("delete lies").click()
+    expect(page.locator(".saved button.apply")).to_have_count(0)
+    assert page.evaluate("window.__xss") is None
+    page.get_by_label("name for the present filter").fill("x")
+    page.route(re.compile("component_server"), lambda route: route.abort())
+    page.keyboard.press("Enter")
+    expect(page.locator(".wovr-rail .wovr-error")).to_have_text("The server cannot be reached.")
+    expect(page.locator(".wovr-lost")).to_contain_text("Is `wovr app` still running?")
+
+
+def test_the_bar_on_top_names_the_pages_and_who_is_looking(site: SimpleNamespace) -> None:
+    page = site.visit()
+    expect(page.locator(".wovr-bar a[aria-current=page]")).to_have_text("Inspect")
+    expect(page.locator(".wovr-bar .who")).to_contain_text("operator")
+    assert page.locator(".wovr-bar nav a").count() == len(PAGES)
+    expect(page).to_have_title("Inspect · WoVR workbench")
+    ready_or_empty = page.locator(".wovr-page[data-state]")
+    ready_or_empty.wait_for(timeout=20_000)
+    page.keyboard.press("Tab")
+    expect(page.locator(".wovr-skip")).to_be_focused()
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.classList.contains('wovr-page')")
+    page.locator(".wovr-bar nav a", has_text="Lineage").click()
+    expect(page.locator(".wovr-bar a[aria-current=page]")).to_have_text("Lineage")
+    expect(page.locator(".wovr-lineage[data-state=empty] pre")).to_have_text("wovr demo", timeout=20_000)
+    expect(page.locator(".nav-holder")).to_be_hidden()
