@@ -45,8 +45,12 @@ class Checkpoint:
     lineage: dict[str, str]
     extra: dict[str, Any]
 
-    def load_into(self, module: torch.nn.Module, path: Path) -> None:
-        """Strict: raises CheckpointMismatchError naming the first tensors that do not fit."""
+    def load_into(self, module: torch.nn.Module, path: Path, *, assign: bool = False) -> None:
+        """Strict: raises CheckpointMismatchError naming the first tensors that do not fit.
+
+        Args:
+            assign: put these tensors in place of the module's, in their own number format; otherwise copy.
+        """
         wanted = {name: tuple(t.shape) for name, t in module.state_dict().items()}
         found = {name: tuple(t.shape) for name, t in self.tensors.items()}
         if wanted != found:
@@ -55,7 +59,7 @@ class Checkpoint:
                 f"{path} does not fit the recipe: {self._describe(differing, wanted)}; "
                 "load it with the recipe that made it, or train this stage anew in another --run"
             )
-        module.load_state_dict(self.tensors)
+        module.load_state_dict(self.tensors, assign=assign)
 
     @staticmethod
     def _describe(differing: list[tuple[str, tuple[int, ...]]], wanted: Mapping[str, tuple[int, ...]]) -> str:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from wovr_core.checkpoints import load_checkpoint, read_manifest, save_checkpoint
+from wovr_core.checkpoints import Checkpoint, load_checkpoint, read_manifest, save_checkpoint
 from wovr_core.config import from_dict, to_dict
 
 if TYPE_CHECKING:
-    from wovr_core.policy.tiny_vla import TinyVLA
+    from wovr_core.policy.openvla_oft.policy import OpenVLAOFT
     from wovr_core.reward.calibration import Calibration
     from wovr_core.reward.classifier import RewardClassifier
     from wovr_core.world_model.model import WorldModel
@@ -40,14 +40,27 @@ def save_model(
     return save_checkpoint(path, kind, to_dict(config), model.state_dict(), lineage=lineage, extra=extra)
 
 
-def load_policy(path: Path) -> tuple[TinyVLA, str]:
-    """The policy in evaluation mode, and its version."""
+def load_policy(path: Path) -> tuple[Any, str]:
+    """The policy in evaluation mode, and its version: `TinyVLA` or `OpenVLAOFT`, both `policy.base.Policy`."""
     from wovr_core.policy.tiny_vla import TinyVLAConfig, build
 
     checkpoint = load_checkpoint(path, POLICY)
+    if "vision" in checkpoint.config:
+        return _openvla_oft(checkpoint, path), checkpoint.version
     policy = build(from_dict(TinyVLAConfig, checkpoint.config, str(path)))
     checkpoint.load_into(policy, path)
     return policy.eval(), checkpoint.version
+
+
+def _openvla_oft(checkpoint: Checkpoint, path: Path) -> OpenVLAOFT:
+    from accelerate import init_empty_weights
+
+    from wovr_core.policy.openvla_oft.policy import OpenVLAOFT, OpenVLAOFTConfig
+
+    with init_empty_weights(include_buffers=False):
+        policy = OpenVLAOFT(from_dict(OpenVLAOFTConfig, checkpoint.config, str(path)))
+    checkpoint.load_into(policy, path, assign=True)
+    return policy.eval()
 
 
 def load_world_model(path: Path) -> tuple[WorldModel, str]:

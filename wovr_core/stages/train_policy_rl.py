@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from wovr_core.adapters import LoRAConfig, add_adapters, merge_adapters, trainable
 from wovr_core.audit.gate import GateConfig
 from wovr_core.data.corrections import CorrectionSet, corrections_version
 from wovr_core.data.episode_files import write_rollout
@@ -55,6 +56,8 @@ class PolicyRLConfig:
     """Leave out what follows a rollout's first success; without it every step counts alike (the ablation)."""
     gate: GateConfig = field(default_factory=GateConfig)
     """Real audits during RL that shorten or stop a task's practice; off unless `gate.every` is set."""
+    lora: LoRAConfig | None = None
+    """Train adapters only and merge them at the end: for large policies."""
 
 
 @dataclass(frozen=True)
@@ -104,12 +107,15 @@ def run(
     start = torch.nn.utils.parameters_to_vector(policy.parameters()).detach().clone()
     env = make_env(inputs.simulator, config.solver_steps, config.chunks)
     keyframes = read_keyframes(Path(inputs.keyframes))
-    optimizer = torch.optim.AdamW(policy.parameters(), lr=0.0, weight_decay=0.0)
+    if config.lora:
+        add_adapters(policy, config.lora, derive_seed(inputs.seed, "adapters"), keep=())
+    learning = [p for p in policy.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(learning, lr=0.0, weight_decay=0.0)
     tally = GroupTally()
     corrections = RLCorrections(CorrectionSet(inputs.corrections) if inputs.corrections else None, start_version)
     gate = RLGate(config.gate, config.chunks, {k.task.task for k in keyframes}, inputs.gate, inputs.seed)
 
-    modules: dict[str, Stateful] = {"policy": policy, "tally": tally}
+    modules: dict[str, Stateful] = {"policy": trainable(policy) if config.lora else policy, "tally": tally}
     if config.gate.every:
         modules["gate"] = gate
     with Training(folder, steps=config.updates, modules=modules, optimizer=optimizer, log_every=1) as training:
@@ -144,6 +150,8 @@ def run(
             bounded = {"bounded_rollouts": float(corrections.bounded)} if inputs.corrections else {}
             training.log(_summary(groups) | metrics | audited | bounded)
 
+    if config.lora:
+        merge_adapters(policy)
     path = folder.path / "policy"
     lineage = {k: v for k, v in versions.items() if k != "policy"} | {"parent": start_version}
     version = save_model(path, POLICY, policy, lineage=lineage)

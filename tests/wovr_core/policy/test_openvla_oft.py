@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from accelerate import init_empty_weights
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
@@ -20,8 +21,9 @@ from wovr_core.adapters import LoRAConfig, add_adapters, merge_adapters, trainab
 from wovr_core.data.segments import keyframe
 from wovr_core.errors import CorruptFileError, UnknownNameError, WovrError
 from wovr_core.imagination import imagine_groups
+from wovr_core.model_files import POLICY, load_policy, save_model
 from wovr_core.policy.openvla_oft.actions import ActionStatistics, ActionTokens, read_statistics
-from wovr_core.policy.openvla_oft.policy import OpenVLAOFTConfig
+from wovr_core.policy.openvla_oft.policy import OpenVLAOFT, OpenVLAOFTConfig
 from wovr_core.policy.openvla_oft.published import load_published
 from wovr_core.policy.openvla_oft.vision import TowerConfig, VisionConfig
 from wovr_core.rl.group_batch import of_rollouts
@@ -316,3 +318,30 @@ def test_checkpoints_that_do_not_fit(folder, tmp_path):
         read_statistics(tmp_path / "dataset_statistics.json")
     with pytest.raises(WovrError, match="q99 must be above q01"):
         ActionStatistics(q01=(1.0,) * 7)
+
+
+def test_our_own_checkpoint_gives_the_same_policy(folder, frames, tmp_path):
+    policy = load_published(folder, CONFIG, dtype=torch.bfloat16)
+    version = save_model(tmp_path / "policy", POLICY, policy, lineage={})
+    again, found = load_policy(tmp_path / "policy")
+    assert found == version
+    assert again.config == policy.config
+    assert again.lm_head.weight.dtype == torch.bfloat16
+    one, two = (p.act(frames, TASKS, torch.zeros(3, 7)) for p in (policy, again))
+    assert torch.equal(one.tokens, two.tokens)
+    assert torch.equal(one.actions, two.actions)
+
+
+def test_the_published_size():
+    """7B, without values: Llama 2 7B, both towers but their last blocks, the projector."""
+    with init_empty_weights(include_buffers=False):
+        policy = OpenVLAOFT(OpenVLAOFTConfig())
+    count = lambda module: sum(p.numel() for p in module.parameters())  # noqa: E731
+    llama = 32 * (4 * 4096**2 + 3 * 4096 * 11008 + 2 * 4096) + 4096 + 2 * 32064 * 4096
+    assert count(policy.language_model) + count(policy.lm_head) == llama
+    shapes = {k: tuple(v.shape) for k, v in policy.state_dict().items()}
+    assert shapes["vision_backbone.projector.fc1.weight"] == (8704, 2176)
+    assert shapes["vision_backbone.featurizer.embeddings.position_embeddings"] == (1, 257, 1024)
+    assert shapes["vision_backbone.fused_featurizer.embeddings.position_embedding.weight"] == (256, 1152)
+    assert shapes["vision_backbone.fused_featurizer.encoder.layers.25.mlp.fc1.weight"] == (4304, 1152)
+    assert not any("encoder.layer.23." in k or "encoder.layers.26." in k for k in shapes)

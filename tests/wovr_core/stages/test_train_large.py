@@ -155,7 +155,7 @@ def test_adapters_resume_and_end_as_uninterrupted_ones(config, episodes, tmp_pat
 @pytest.mark.parametrize("shard", [False, True])
 @pytest.mark.parametrize("lora", [None, LoRAConfig(rank=2)])
 def test_two_processes_train_what_one_does_with_two_shares(config, episodes, tmp_path, shard, lora):
-    alone = train(with_large(config, shares=2, lora=lora), episodes, tmp_path / "alone")
+    train(with_large(config, shares=2, lora=lora), episodes, tmp_path / "alone")
     done = launch(with_large(config, shard=shard, lora=lora), episodes, tmp_path / "pair")
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("finished") == 2

@@ -71,7 +71,7 @@ class VisionTowers(nn.Module):
                 hidden_act="gelu",
             )
         )
-        self.featurizer.layernorm = nn.Identity()
+        self.featurizer.layernorm = nn.Identity()  # type: ignore[assignment]
         self.fused_featurizer = SiglipVisionModel(
             SiglipVisionConfig(
                 hidden_size=siglip.width,
@@ -85,7 +85,7 @@ class VisionTowers(nn.Module):
                 vision_use_head=False,
             )
         )
-        self.fused_featurizer.post_layernorm = nn.Identity()
+        self.fused_featurizer.post_layernorm = nn.Identity()  # type: ignore[assignment]
         joined = dino.width + siglip.width
         self.projector = nn.ModuleDict(
             {"fc1": nn.Linear(joined, 4 * joined), "fc2": nn.Linear(4 * joined, width), "fc3": nn.Linear(width, width)}
