@@ -89,7 +89,7 @@ def test_an_example_whose_file_broke_gives_way_to_the_next(sqlite_store: Store, 
     assert found is not None
     assert found.span.id == "second"
     found.item.path.unlink()
-    assert "2 annotations, but none whose frames can be read" in render(sqlite_store)
+    assert "none of the 2 annotations here can be read" in render(sqlite_store)
 
 
 @pytest.mark.security
