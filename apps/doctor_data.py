@@ -158,21 +158,21 @@ def _plots(sights: Sequence[Sight], diagnosis: Diagnosis) -> str:
 
     from wovr_core.data.doctor_motion import motion_of, watch
 
-    titles = ("arm sideways (px) by dy", "arm down (px) by dz", "motion explained, by lag", "gripper command",
+    titles = ("arm sideways (px) by dy", "arm down (px) by dz", "motion explained, by rows of shift", "gripper command",
               "actions: 1 %, 50 %, 99 %", "red minus blue (grey levels)")  # fmt: skip
     figure = make_subplots(rows=2, cols=3, subplot_titles=titles)
     motions = [motion_of(watch(sight.frames), sight.actions) for sight in sights[:_SHOWN]]
-    lag = max(diagnosis.fits, key=lambda f: float(f.explained.sum())).lag if diagnosis.fits else 0
+    shift = max(diagnosis.fits, key=lambda f: float(f.explained.sum())).shift if diagnosis.fits else 0
     for column, (axis, action) in enumerate(((0, 1), (1, 2)), start=1):
         x, y = [], []
         for motion in motions:
             times = np.flatnonzero(motion.seen)
-            times = times[(times >= 4) & (times - lag < len(motion.actions))]
-            x += motion.actions[times - lag, action].tolist()
+            times = times[(times >= 4) & (times - shift < len(motion.actions))]
+            x += motion.actions[times - shift, action].tolist()
             y += motion.flow[times, axis].tolist()
         figure.add_trace(go.Scatter(x=x, y=y, mode="markers", marker={"size": 4, "opacity": 0.5}), row=1, col=column)
-    lags, shares = [f.lag for f in diagnosis.fits], [float(f.explained.mean()) for f in diagnosis.fits]
-    figure.add_trace(go.Bar(x=lags, y=shares), row=1, col=3)
+    shifts, shares = [f.shift for f in diagnosis.fits], [float(f.explained.mean()) for f in diagnosis.fits]
+    figure.add_trace(go.Bar(x=shifts, y=shares), row=1, col=3)
     for sight in sights[:_SHOWN]:
         figure.add_trace(go.Scatter(y=sight.actions[:, 6].tolist(), mode="lines"), row=2, col=1)
     actions = np.concatenate([sight.actions for sight in sights])

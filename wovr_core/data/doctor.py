@@ -7,7 +7,7 @@ look at the robot from the front, as LIBERO's `agentview` does, and says nothing
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wovr_core.data.doctor_actions import Bias, action_faults, gripper_votes, motion_bias
-from wovr_core.data.doctor_motion import LAGS, Fit, Flow, fit, motion_of, watch
+from wovr_core.data.doctor_motion import SHIFTS, Fit, Flow, fit, motion_of, watch
 from wovr_core.data.formats.base import Clip, Conventions
 from wovr_core.data.formats.conventions import Statistics, _gripper, plain, turn
 from wovr_core.types import FPS, FloatArray, Frames, TaskId
@@ -23,6 +23,10 @@ from wovr_core.types import FPS, FloatArray, Frames, TaskId
 FAULTS = ("gripper_sign", "gripper_range", "rotation", "action_shift", "normalised_actions", "task_order",
           "channel_order", "frame_rate")  # fmt: skip
 """What can be found."""
+
+
+GAINS = {"libero_spatial": 1.25, "libero_object": 1.25, "libero_goal": 1.15, "libero_10": 1.65, "": 1.3}
+"""As LIBERO's whole camera pictures show scripted demonstrations."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +39,10 @@ class DoctorConfig:
     """Fewest clips that must speak."""
     majority: float = 0.75
     """Share of the clips that must agree."""
-    gain: float = 1.45
-    """Pixels of SIDE by which the arm goes sideways or up per picture under an action of 1, in LIBERO."""
-    rate: float = 1.45
-    """Factor by which that may differ before the frame rate is doubted; suites differ by 1.25."""
+    gain: Mapping[str, float] = field(default_factory=lambda: dict(GAINS))
+    """Suite -> pixels of SIDE by which the arm goes sideways or up per picture under an action of 1; "": unknown."""
+    rate: float = 1.4
+    """Factor by which that may differ before the frame rate is doubted; squared where the suite is unknown."""
     warmth: float = 3.0
     """Grey levels by which red must exceed blue, or blue red, on average: rooms and tables are warm."""
 
@@ -63,7 +67,7 @@ class Diagnosis:
     conventions: Conventions
     """As they should be."""
     fits: tuple[Fit, ...]
-    """By lag."""
+    """By shift."""
     clips: int
     unclear: tuple[str, ...] = ()
     """What could not be told, and why."""
@@ -106,7 +110,7 @@ def diagnose(
     config, now = config or DoctorConfig(), conventions or Conventions()
     measured = [watch(clip.frames) for clip in clips] if flows is None else flows
     motions = [motion_of(flow, clip.actions) for flow, clip in zip(measured, clips, strict=True)]
-    fits = tuple(found for lag in LAGS if (found := fit(motions, lag)) is not None)
+    fits = tuple(found for shift in SHIFTS if (found := fit(motions, shift)) is not None)
     findings: list[Finding] = []
     unclear: list[str] = []
     best = max(fits, key=lambda f: float(f.explained.sum()), default=None)
@@ -114,8 +118,8 @@ def diagnose(
         unclear.append("pictures, shift and frame rate: the actions explain too little of what moves")
     else:
         findings += _rotation(best, now, config)
-        findings += _shift(fits, now)
-        findings += _rate(best, clips, config, now)
+        findings += _shift(fits, best, now)
+        findings += _rate(best, clips, tasks[0].suite if tasks else "", config)
     bias = motion_bias(best) if best is not None else Bias.none()
     normalised = action_faults([clip.actions for clip in clips], bias)
     if normalised:  # then an action of 1 is no measure any more
@@ -153,41 +157,37 @@ def _rotation(best: Fit, now: Conventions, config: DoctorConfig) -> list[Finding
     return [Finding("rotation", evidence, "pictures are mirrored left to right (upright ones, as people see)", both)]
 
 
-def _shift(fits: Sequence[Fit], now: Conventions) -> list[Finding]:
-    shares = {f.lag: float(f.explained.sum()) for f in fits}
-    if not all(lag in shares for lag in (-1, 0, 1, 2)):
+def _shift(fits: Sequence[Fit], best: Fit, now: Conventions) -> list[Finding]:
+    if best.shift not in (-1, 1):
         return []
-    pairs = {shift: shares[shift] + shares[shift + 1] for shift in (-1, 0, 1)}
-    found = max(pairs, key=lambda shift: pairs[shift])
-    if found == 0:
-        return []
-    listed = ", ".join(f"{lag:+d}: {share:.2f}" for lag, share in shares.items())
-    evidence = f"variance of motion explained by the action so many pictures before ({listed}); ours: 0 and +1"
-    if found == -1:  # the motion comes before the action: each row led to its picture
+    listed = ", ".join(f"{f.shift:+d}: {f.explained.mean():.2f}" for f in fits)
+    evidence = f"share of the motion that actions so many rows before explain ({listed}); ours: 0"
+    if best.shift == -1:  # the motion comes before the action: each row led to its picture
         change = {"shift_actions": 1} if now.shift_actions == 0 else {}
         return [Finding("action_shift", evidence, "actions are one row late: row t led to picture t", change)]
     change = {"shift_actions": 0} if now.shift_actions == 1 else {}
     return [Finding("action_shift", evidence, "actions are one row early: row t was executed at picture t", change)]
 
 
-def _rate(best: Fit, clips: Sequence[Sight], config: DoctorConfig, now: Conventions) -> list[Finding]:
+def _rate(best: Fit, clips: Sequence[Sight], suite: str, config: DoctorConfig) -> list[Finding]:
     gains = [abs(best.gain[0, 1]), abs(best.gain[1, 2])]
     known = [gain for gain, share in zip(gains, best.explained, strict=True) if share >= config.explained]
-    ratio = float(np.mean(known)) / config.gain
+    known_suite = suite in config.gain and suite != ""
+    ratio = float(np.mean(known)) / config.gain[suite if known_suite else ""]
+    limit = config.rate if known_suite else config.rate**2
     said = float(np.median([clip.fps for clip in clips])) or FPS
     evidence = f"an action of 1 moves the arm {ratio:.2f} times as far as between pictures 50 ms apart"
-    if ratio > config.rate:
-        return [Finding("frame_rate", f"{evidence}; the source says {said:g} a second",
-                        f"pictures are missing: about {FPS / ratio:.0f} a second; no flag brings them back")]  # fmt: skip
-    if ratio < 1 / config.rate:
+    evidence += f"; the source says {said:g} a second"
+    if ratio > limit:
+        advice = f"pictures are missing: about {FPS / ratio:.0f} a second; no flag brings them back"
+        return [Finding("frame_rate", evidence, advice)]
+    if ratio < 1 / limit:
         found = float(FPS * max(2, round(1 / ratio)))
         if abs(said - found) < 1:
             return []
-        return [Finding("frame_rate", f"{evidence}; the source says {said:g} a second",
-                        f"there are about {found:g} pictures a second", {"fps": found})]  # fmt: skip
+        return [Finding("frame_rate", evidence, f"there are about {found:g} pictures a second", {"fps": found})]
     if abs(said - FPS) > 0.5:
-        return [Finding("frame_rate", f"{evidence}; the source says {said:g} a second",
-                        f"there are {FPS} pictures a second", {"fps": float(FPS)})]  # fmt: skip
+        return [Finding("frame_rate", evidence, f"there are {FPS} pictures a second", {"fps": float(FPS)})]
     return []
 
 
@@ -199,8 +199,9 @@ def _grippers(clips: Sequence[Sight], now: Conventions, config: DoctorConfig, un
         change: dict[str, Any] = {"gripper_01": True}
         if votes and np.mean(votes) > config.majority:
             change["gripper_sign"] = -now.gripper_sign
-        return [Finding("gripper_range", f"the gripper runs from {values.min():.2f} to {values.max():.2f}",
-                        "the gripper runs from 0 to 1" + (", and 1 opens" if len(change) > 1 else ""), change)]  # fmt: skip
+        evidence = f"the gripper runs from {values.min():.2f} to {values.max():.2f}"
+        advice = "the gripper runs from 0 to 1" + (", and 1 opens" if len(change) > 1 else "")
+        return [Finding("gripper_range", evidence, advice, change)]
     votes = gripper_votes([clip.actions for clip in clips])
     if len(votes) < config.clips:
         unclear.append(f"gripper sign: only {len(votes)} clips open or close it on the way")

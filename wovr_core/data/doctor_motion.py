@@ -1,7 +1,7 @@
 """What a clip's pictures show of its actions: optical flow of what moves, and how actions explain it.
 
 In LIBERO the arm answers an action within two pictures: the flow from picture t to t+1 follows action t and
-action t-1 about equally well. Where that balance lies tells whether the rows are shifted; the signs of the fit
+action t-1 alike, and their mean best. Which two explain it tells whether the rows are shifted; the signs of the fit
 tell how the pictures stand; its size tells how much time passes between them.
 """
 
@@ -18,7 +18,9 @@ from wovr_core.types import FloatArray, Frames
 
 SIDE = 96
 """Pixels to which pictures are scaled, so that flows of different sources can be compared."""
-LAGS = tuple(range(-2, 4))
+SHIFTS = (-2, -1, 0, 1, 2)
+"""By how many rows actions may be away from where we hold them: a flow is explained by the mean of the actions
+`shift` and `shift + 1` pictures before."""
 _CHANGED = 6
 """Grey levels from which on a pixel counts as moving."""
 _FEWEST_PIXELS = 12
@@ -45,9 +47,10 @@ class Motion:
 
 @dataclass(frozen=True)
 class Fit:
-    """Flow as a linear function of the actions `lag` pictures before, over all clips."""
+    """Flow as a linear function of the mean of two actions in a row, over all clips."""
 
-    lag: int
+    shift: int
+    """0: those that begin at the pair's first picture and the one before, as in our convention."""
     gain: npt.NDArray[np.float64]
     """(2, 3) pixels for an action of 1."""
     offset: npt.NDArray[np.float64]
@@ -87,13 +90,13 @@ def motion_of(flow: Flow, actions: FloatArray) -> Motion:
     return Motion(flow[0][:count], flow[1][:count], np.asarray(actions[:, :3], dtype=np.float64))
 
 
-def fit(motions: Sequence[Motion], lag: int) -> Fit | None:
+def fit(motions: Sequence[Motion], shift: int) -> Fit | None:
     """Least squares over all clips; None where too little moves."""
     rows, targets = [], []
     for motion in motions:
         times = np.arange(_EDGE, min(len(motion.flow), len(motion.actions) - _EDGE))
         times = times[motion.seen[times]]
-        rows.append(motion.actions[times - lag])
+        rows.append((motion.actions[times - shift] + motion.actions[times - shift - 1]) / 2)
         targets.append(motion.flow[times])
     x, y = np.concatenate(rows), np.concatenate(targets)
     if len(x) < 50 or not (x.std(axis=0) > 1e-3).any():
@@ -101,4 +104,4 @@ def fit(motions: Sequence[Motion], lag: int) -> Fit | None:
     spread = ((y - y.mean(axis=0)) ** 2).sum(axis=0)
     solution = np.linalg.lstsq(np.concatenate([x, np.ones((len(x), 1))], axis=1), y, rcond=None)[0]
     residual = ((y - x @ solution[:3] - solution[3]) ** 2).sum(axis=0)
-    return Fit(lag, solution[:3].T, solution[3], 1 - residual / np.maximum(spread, 1e-9))
+    return Fit(shift, solution[:3].T, solution[3], 1 - residual / np.maximum(spread, 1e-9))

@@ -303,7 +303,7 @@ def _ask_the_dead(sandbox: Sandbox, reader: SandboxedReader) -> None:
 @pytest.mark.fault
 def test_a_worker_has_its_limits(tmp_path: Path) -> None:
     path = write_libero(tmp_path / "a.h5", [small_episode()])
-    with Sandbox(SandboxConfig(memory=1 << 20)) as sandbox, pytest.raises(ForeignFileError, match="crash|MemoryError"):
+    with Sandbox(SandboxConfig(memory=1 << 20)) as sandbox, pytest.raises(ForeignFileError, match=r"crash|MemoryError"):
         SandboxedReader("libero", path, sandbox=sandbox)
 
 
