@@ -23,8 +23,8 @@ def side_by_side(
     parts = [_alone(one) for one in (first, second)]
     sizes = {(part.meta["width"], part.meta["height"]) for part in parts}
     if len(sizes) > 1:
-        shown = " and ".join(f"{w} x {h}" for w, h in sorted(sizes))
-        raise PayloadError(f"these two have pictures of {shown} pixels; they cannot stand side by side")
+        told = " and ".join(f"{w} x {h}" for w, h in sorted(sizes))
+        raise PayloadError(f"these two have pictures of {told} pixels; they cannot stand side by side")
     frames = max(part.frames for part in parts)
     meta: dict[str, Any] = dict(parts[0].meta)
     panes, curves, badges, packs = [], [], [], {}

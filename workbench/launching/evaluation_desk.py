@@ -123,10 +123,10 @@ class EvaluationDesk:
     def _specs(self, message: Mapping[str, Any]) -> list[JobSpec]:
         """One job for each policy asked for. Raises DraftError by field."""
         errors: dict[str, str] = {}
-        chosen, tasks = message.get("policies"), message.get("tasks")
-        if not _texts(chosen) or not 1 <= len(chosen) <= MAX_POLICIES:  # type: ignore[arg-type]
+        chosen, tasks = _texts(message.get("policies")), _indices(message.get("tasks"))
+        if not 1 <= len(chosen) <= MAX_POLICIES:
             errors["policies"] = f"choose 1 to {MAX_POLICIES} policies"
-        if not isinstance(tasks, list) or not tasks or not all(isinstance(t, int) and 0 <= t < 1000 for t in tasks):
+        if not tasks:
             errors["tasks"] = "choose at least one task"
         values: dict[str, Any] = {}
         for name, kind in _FIELDS.items():
@@ -140,15 +140,15 @@ class EvaluationDesk:
         if errors:
             raise DraftError(errors)
         known = {c.version for c in policies(run)}
-        missing = [version for version in chosen if version not in known]  # type: ignore[union-attr]
+        missing = [version for version in chosen if version not in known]
         if missing:
             raise DraftError({"policies": str(UnknownNameError(f"policy of {run.name}", missing[0][:40], known))})
         count = len(_instructions(str(self._config(run)["env"]["suite"])))
-        if max(tasks) >= count:  # type: ignore[type-var, arg-type]
-            raise DraftError({"tasks": f"there is no task {max(tasks)}; the suite has {count}"})  # type: ignore[type-var, arg-type]
-        text = ":".join(str(t) for t in sorted(set(tasks)))  # type: ignore[arg-type]
+        if max(tasks) >= count:
+            raise DraftError({"tasks": f"there is no task {max(tasks)}; the suite has {count}"})
+        text = ":".join(str(t) for t in sorted(set(tasks)))
         specs = []
-        for version in dict.fromkeys(chosen):  # type: ignore[arg-type]
+        for version in dict.fromkeys(chosen):
             try:
                 parameters = EvaluationParameters(version, text, **values)
             except WovrError as error:
@@ -187,5 +187,12 @@ def _links(run: str, stage: str, suite: str, outcomes: Mapping[tuple[int, int], 
     return {f"{task}:{init}": f"{run}/{stage}/{suite}-{task}-init{init:02d}" for task, init in outcomes}
 
 
-def _texts(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+def _texts(value: object) -> list[str]:
+    """The list where it is one of texts, else none."""
+    return list(value) if isinstance(value, list) and all(isinstance(one, str) for one in value) else []
+
+
+def _indices(value: object) -> list[int]:
+    """The list where it is one of tasks' indices, else none."""
+    whole = isinstance(value, list) and all(type(one) is int and 0 <= one < 1000 for one in value)
+    return list(value) if whole and isinstance(value, list) else []

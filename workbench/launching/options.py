@@ -127,7 +127,7 @@ def _type_name(hint: Any) -> str:
         return "one of " + ", ".join(map(str, inner))
     if origin is tuple:
         parts = [part for part in inner if part is not Ellipsis]
-        plural = {int: "whole numbers", float: "numbers", str: "texts"}.get(parts[0] if parts else None, "values")
+        plural = {int: "whole numbers", float: "numbers", str: "texts"}.get(parts[0], "values") if parts else "values"
         return f"list of {plural}" if Ellipsis in inner else f"list of {len(parts)} {plural}"
     if origin in (Union, types.UnionType):
         named = [_type_name(part) for part in inner if part is not type(None)]

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from workbench.jobs.backend import JobBackend, JobId, JobState, JobStatus, MetricsChunk
 from workbench.jobs.progress import RunProgress
@@ -170,7 +170,7 @@ def _thinned(values: list[float]) -> list[float]:
     return [values[round(i * (n - 1) / (CURVE_POINTS - 1))] for i in range(CURVE_POINTS)]
 
 
-def _number(value: Any) -> bool:
+def _number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

@@ -57,7 +57,8 @@ class GalleryView(anywidget.AnyWidget):
         if isinstance(query, Mapping) and query.get("again") is True:
             self.catalogue.look_again()
         found = self.catalogue.answer(asked)
-        cards, pictures = [], []
+        cards: list[dict[str, Any]] = []
+        pictures: list[bytes] = []
         for item in found.items:
             picture = self._picture(item)
             cards.append(

@@ -3,14 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import json
-import os
-import re
-import secrets
-import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -28,7 +21,7 @@ from workbench.scrubber.span_log import SpanLog
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.timeout(300),
-    pytest.mark.xdist_group("scrubber_jupyter"),
+    pytest.mark.xdist_group("jupyter"),
     pytest.mark.skipif(chromium_path() is None, reason="no Chromium; apt-get install chromium"),
 ]
 
@@ -64,77 +57,17 @@ SHARED = [
 ]
 
 
-def _notebook(*cells: str) -> str:
-    def cell(i: int, source: str) -> dict[str, Any]:
-        fresh = {"metadata": {}, "outputs": [], "execution_count": None}
-        return {"cell_type": "code", "id": f"c{i}", "source": source} | fresh
-
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    body = {"cells": [cell(i, source) for i, source in enumerate(cells)], "metadata": {"kernelspec": kernel}}
-    return json.dumps(body | {"nbformat": 4, "nbformat_minor": 5})
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
-    """JupyterLab on a free loopback port, with folders of its own."""
-    root = tmp_path_factory.mktemp("lab")
-    work = root / "work"
-    work.mkdir()
-    (work / "scrub.ipynb").write_text(_notebook(CELL, "scrubber.seek(77)"))
-    token = secrets.token_hex(16)
-    own = {
-        name: str(root / name.lower())
-        for name in (
-            "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR",
-            "JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR",
-        )
-    }  # fmt: skip
-    command = [
-        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0",
-        "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={work}",
-        "--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-        "--ServerApp.terminals_enabled=False",
-    ]  # fmt: skip
-    repository = str(Path(__file__).parents[3])
-    environment = os.environ | own | {"PYTHONPATH": repository, "OMP_NUM_THREADS": "1"}
-    with (root / "lab.log").open("wb") as log:
-        server = subprocess.Popen(command, env=environment, cwd=work, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        url = _address(root / "lab.log", server, token)
-        yield SimpleNamespace(url=url, token=token, log=SpanLog(work / "annotations.jsonl"))
-    finally:
-        server.terminate()
-        try:
-            server.wait(15)
-        except subprocess.TimeoutExpired:
-            server.kill()
-
-
-def _address(log: Path, server: subprocess.Popen[bytes], token: str) -> str:
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline and server.poll() is None:
-        found = re.search(r"http://127\.0\.0\.1:(\d+)/lab", log.read_text(errors="replace"))
-        if found:
-            url = f"http://127.0.0.1:{found[1]}"
-            try:
-                urllib.request.urlopen(f"{url}/api/status?token={token}", timeout=5)
-                return url
-            except OSError:
-                pass
-        time.sleep(0.2)
-    raise RuntimeError(f"JupyterLab did not start:\n{log.read_text(errors='replace')[-2000:]}")
-
-
 @pytest.fixture(scope="module")
 def driver(lab: SimpleNamespace) -> Iterator[Any]:
     with chromium() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 900})
+        lab.write("scrub.ipynb", CELL, "scrubber.seek(77)")
         page.goto(f"{lab.url}/lab/tree/scrub.ipynb?token={lab.token}")
         page.locator(".jp-Notebook .jp-CodeCell").first.click(timeout=90_000)
         indicator = page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").first
         indicator.wait_for(state="attached", timeout=60_000)
         page.keyboard.press("Shift+Enter")
-        driver = checks.Driver(page, lambda: lab.log.spans("numbered"))
+        driver = checks.Driver(page, lambda: SpanLog(lab.work / "annotations.jsonl").spans("numbered"))
         page.locator(".scrubber-root[data-state=ready]").wait_for(state="attached", timeout=90_000)
         page.locator(".scrubber-root").scroll_into_view_if_needed()
         driver.ready()
