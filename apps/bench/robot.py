@@ -15,7 +15,7 @@ import numpy as np
 from apps.bench import Row, row
 from wovr_core.robots.arm_server import ArmServerConfig
 from wovr_core.robots.base import Limits, RobotError
-from wovr_core.robots.drills import FAULTS, NEEDS_REFLEXES, run_drill
+from wovr_core.robots.drills import DRIVER_ASLEEP, FAULTS, NEEDS_REFLEXES, run_drill
 from wovr_core.robots.guarded import GuardedRobot
 from wovr_core.robots.safety.limiter import limit
 from wovr_core.robots.simulated import FRANKY_SIM_LIMITS, FrankySim, franka_sim_python
@@ -29,6 +29,8 @@ def specified(fault: str, limits: Limits, arm: ArmServerConfig) -> float:
         return limits.stale_after
     if fault.startswith("safety process"):
         return arm.hold_after
+    if fault == "reflex":
+        return DRIVER_ASLEEP  # nothing of ours is awake before; the arm's own controller stops it
     if fault in NEEDS_REFLEXES:
         return limits.state_timeout
     return limits.period

@@ -28,7 +28,7 @@ from wovr_core.robots.safety import wire
 
 log = logging.getLogger(__name__)
 
-COMING_TO_REST = 2.0
+COMING_TO_REST = 4.0
 """s that this process stays to see the arm stand still after its safety process is gone."""
 
 

@@ -31,6 +31,8 @@ from wovr_core.robots.simulated import FRANKY_SIM_LIMITS, FrankaSim, FrankySim
 
 AT_REST = 0.01
 """m/s"""
+DRIVER_ASLEEP = 0.3
+"""s that the reflex drill stops the driver's process for."""
 REST_ROWS = 5
 """States in a row under AT_REST that count as rest."""
 
@@ -162,10 +164,10 @@ def _signal(target: str, number: signal.Signals) -> Callable[[Drill, ExitStack],
 
 
 def _freeze_arm(drill: Drill, stack: ExitStack) -> float:
-    """The driver's process misses 0.3 s of the 1 kHz exchange: the arm's own controller must catch it."""
+    """The driver's process misses a stretch of the 1 kHz exchange: the arm's own controller must catch it."""
     now = time.monotonic()
     os.kill(drill.arm_pid, signal.SIGSTOP)
-    time.sleep(0.3)
+    time.sleep(DRIVER_ASLEEP)
     os.kill(drill.arm_pid, signal.SIGCONT)
     return now
 
