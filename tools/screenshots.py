@@ -1,6 +1,6 @@
-"""Renders the pictures of the README: the report, page Inspect (light and dark) and the first notebook.
+"""Renders the pictures of the README: the report, every page of the app (light and dark) and the first notebook.
 
-python tools/screenshots.py [--run NAME] [--out docs/images] [--only strip,report,inspect,notebook]
+python tools/screenshots.py [--run NAME] [--out docs/images] [--only strip,report,inspect,pages,notebook]
                             [--item STAGE/ID] [--frame K] [--span FIRST:LAST:LABEL:NOTE]
 
 The run stays as it is: its files are linked into a temporary folder, and annotations go there.
@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from apps.bench.browser import chromium, served
 from workbench.catalogue.catalogue import Catalogue, CatalogueConfig, newest
@@ -66,7 +67,13 @@ _SEEK = """[...document.querySelectorAll('.jp-OutputArea *')].forEach((node) => 
   const scrubber = node.wovrScrubber;
   if (scrubber) scrubber.seek(Math.floor(scrubber.meta.frames * 0.8));
 })"""
-PARTS = ("strip", "report", "inspect", "notebook")
+_PAGE_THERE = """() => {
+  const page = document.querySelector('.wovr-page');
+  return page && page.innerText.trim().length > 20 && document.querySelector('.wovr-bar .who b')
+    && ![...page.querySelectorAll('.wovr-loading, .ghost')].some((node) => node.offsetParent)
+    && [...page.querySelectorAll('img')].every((image) => image.complete || image.loading === 'lazy');
+}"""
+PARTS = ("strip", "report", "inspect", "pages", "notebook")
 
 
 def main() -> int:
@@ -75,7 +82,7 @@ def main() -> int:
         "--run", help="name or folder of a finished run (default: the newest demo run, else the newest)"
     )
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images")
-    parser.add_argument("--only", default=",".join(PARTS), help="which of strip,report,inspect,notebook")
+    parser.add_argument("--only", default=",".join(PARTS), help=f"which of {','.join(PARTS)}")
     parser.add_argument("--item", help="STAGE/ID of the rollout in the scrubber (default: the most telling one)")
     parser.add_argument("--frame", type=int, help="frame to show (default: where the difference is greatest)")
     parser.add_argument("--span", help="FIRST:LAST:LABEL:NOTE of an annotation to show")
@@ -102,6 +109,8 @@ def render(options: argparse.Namespace) -> None:
             report(browser, copy, options.out)
         if "inspect" in parts:
             inspect(browser, copy, options)
+        if "pages" in parts:
+            pages(browser, copy, options.out)
         if "notebook" in parts:
             notebook(browser, copy, Path(scratch), options.out)
 
@@ -169,6 +178,24 @@ def inspect(browser: Browser, run: Path, options: argparse.Namespace) -> None:
                 page.locator(".scrubber-root[data-state=ready]").wait_for()
                 page.wait_for_timeout(400)
                 save(page, options.out / f"inspect-scrubber-{scheme}-{width}.png")
+                page.close()
+
+
+def pages(browser: Browser, run: Path, out: Path) -> None:
+    """Every page but Inspect, which has pictures of its own: as it opens, light and dark."""
+    from apps.app import create_app
+    from apps.pages import PAGES
+    from apps.services import Services
+
+    with served(create_app(Services(Catalogue(CatalogueConfig(runs=run.parent))))) as url:
+        for page_info in PAGES[1:]:
+            for scheme in ("light", "dark"):
+                page = browser.new_page(viewport={"width": 1280, "height": 720}, color_scheme=scheme)  # type: ignore[arg-type]
+                page.goto(f"{url}/{page_info.path}")
+                with contextlib.suppress(PlaywrightTimeout):  # a page that goes on loading is shown as it is
+                    page.wait_for_function(_PAGE_THERE, timeout=30_000)
+                page.wait_for_timeout(2500)  # curves are drawn, frames decoded
+                save(page, out / f"{page_info.path}-{scheme}-1280.png")
                 page.close()
 
 
