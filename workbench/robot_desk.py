@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, Self
 
 from workbench.server.roles import Role, User
 from wovr_core.errors import WovrError
@@ -44,14 +44,26 @@ class DeskError(WovrError):
     """What the desk does not allow at the moment."""
 
 
+class Scene(Operator, Protocol):
+    """What sets up a scene before a person looks at it: the lab does, a real arm's people do by hand."""
+
+    def acknowledged(self) -> None:
+        """A person says that the trial may begin."""
+        ...
+
+
 class OpenStation(Protocol):
     """A station in the thread that uses it; a context manager that lets go of the robot at the end."""
 
-    station: Station
-    scene: Operator
-    """Sets up the scene where the lab can do so itself; its `prepare` and `look` are used."""
+    @property
+    def station(self) -> Station: ...
 
-    def __enter__(self) -> OpenStation: ...
+    @property
+    def scene(self) -> Scene:
+        """Sets up the scene where the lab can do so itself; asked before each reset is awaited."""
+        ...
+
+    def __enter__(self) -> Self: ...
 
     def __exit__(self, *_: object) -> None: ...
 
@@ -282,14 +294,17 @@ class RobotDesk:
 class _PersonAtPage:
     """The operator of a session: what is asked of a person waits for the page."""
 
-    def __init__(self, desk: RobotDesk, scene: Operator) -> None:
+    def __init__(self, desk: RobotDesk, scene: Scene) -> None:
         self._desk, self._scene = desk, scene
         self.name = desk.view().holder
 
     def prepare(self, trial: ScheduledTrial, wanted: Frames, look: Callable[[], Overlay]) -> Overlay | None:
         if self._scene.prepare(trial, wanted, look) is None:
             return None
-        return self._desk._await_reset(trial, look)
+        seen = self._desk._await_reset(trial, look)
+        if seen is not None:
+            self._scene.acknowledged()
+        return seen
 
     def judge(self, evaluation: Evaluation, trial: ScheduledTrial, run: TrialRun) -> None:
         self._desk._await_label(run)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from wovr_core.robots.pictures import PictureRecipe
 from wovr_core.robots.runner import Actor
 
 LAB = "lab"
-ROBOTS = (LAB,)
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,8 @@ def settings_of(evaluation: Evaluation) -> LabSettings:
     """Raises WovrError when the plan is of a robot that this version cannot set up by itself."""
     from wovr_core.config import from_dict
 
-    if evaluation.plan.settings.get("robot") not in ROBOTS:
-        raise WovrError(f"{evaluation.plan.name} was planned on {evaluation.plan.robot}, which is set up by a program")
+    if evaluation.plan.settings.get("robot") != LAB:
+        raise WovrError(f"{evaluation.plan.name} was planned on {evaluation.plan.robot}, not in the simulated lab")
     return from_dict(LabSettings, dict(evaluation.plan.settings), f"settings of {evaluation.plan.name}")
 
 
@@ -65,8 +64,12 @@ def contestant(text: str) -> Contestant:
     raise WovrError(f"--policy {text}: no checkpoint at {where}; give its folder, RUN/STAGE, or one of {known}")
 
 
-def actors(lab: SimulatedLab, contestants: Sequence[Contestant], settings: LabSettings) -> dict[str, Actor]:
-    """Load the policies. Raises WovrError when a checkpoint is not the one that was planned."""
+def actors(lab: SimulatedLab | None, contestants: Sequence[Contestant], temperature: float) -> dict[str, Actor]:
+    """Load the policies. Raises WovrError when a checkpoint is not the one that was planned.
+
+    Args:
+        lab: for the lab's own policies; None where there is none.
+    """
     from wovr_core.model_files import load_policy
     from wovr_core.policy.acting import PolicyActor
 
@@ -75,12 +78,14 @@ def actors(lab: SimulatedLab, contestants: Sequence[Contestant], settings: LabSe
         if not entry.path:
             if entry.version not in LAB_ACTORS:
                 raise UnknownNameError("policy of the lab", entry.version, LAB_ACTORS)
+            if lab is None:
+                raise WovrError(f"{entry.version} is a policy of the simulated lab alone; give a checkpoint")
             made[entry.name] = LAB_ACTORS[entry.version](lab)
             continue
         policy, version = load_policy(Path(entry.path))
         if version != entry.version:
             raise WovrError(f"{entry.path} is version {version}, planned was {entry.version}")
-        made[entry.name] = PolicyActor(policy, settings.temperature)
+        made[entry.name] = PolicyActor(policy, temperature)
     return made
 
 
@@ -125,7 +130,7 @@ class LabStation:
         self._lab.connect()
         lab = self._lab
         try:
-            made = actors(lab, self._evaluation.plan.contestants, self._settings)
+            made = actors(lab, self._evaluation.plan.contestants, self._settings.temperature)
         except BaseException:
             lab.disconnect()
             raise
@@ -134,10 +139,3 @@ class LabStation:
 
     def __exit__(self, *_: object) -> None:
         self._lab.disconnect()
-
-
-def station_of(robot: str) -> Callable[[Evaluation], LabStation]:
-    """How trials are run on the robot that the server was started with. Raises UnknownNameError."""
-    if robot not in ROBOTS:
-        raise UnknownNameError("robot", robot, ROBOTS)
-    return LabStation

@@ -5,7 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wovr_core.robots.evaluation.evaluation import Evaluation
+    from wovr_core.robots.evaluation.plan import Contestant, ProtocolConfig
 
 
 def add_verbs(verbs: Any, common: Any) -> None:
@@ -68,6 +73,16 @@ def _plan_parser(verbs: Any, common: Any) -> None:
     plan.add_argument("--view", default="workspace")
     plan.add_argument("--temperature", type=float, default=0.0, help="of sampling actions (default: 0, greedy)")
     plan.add_argument("--conditions", type=int, default=50, metavar="N", help="LIBERO's states 0 to N-1 (default: 50)")
+    plan.add_argument("--robot", default="lab", help="lab (simulated) or franka (default: lab)")
+    arm = plan.add_argument_group("franka")
+    arm.add_argument("--host", help="address of the arm's control box, or of a simulator")
+    arm.add_argument("--simulator", action="store_true", help="it is a simulator")
+    arm.add_argument("--camera", default="0", metavar="DEVICE", help="a video device, or realsense:SERIAL (default: 0)")
+    arm.add_argument(
+        "--images", type=Path, metavar="FOLDER", help="the camera's pictures of the conditions: 0.png, ..."
+    )
+    arm.add_argument("--instruction", help="what the policies are told")
+    arm.add_argument("--turn", type=int, default=0, help="degrees clockwise that bring the camera's picture upright")
     plan.set_defaults(function=_plan)
 
 
@@ -89,25 +104,48 @@ def _plan(arguments: argparse.Namespace) -> int:
         runner=RunnerConfig(max_steps=arguments.max_steps),
     )
     contestants = [contestant(text) for text in arguments.policy]
-    evaluation = plan_in_lab(arguments.name, contestants, settings, protocol, range(arguments.conditions))
+    if arguments.robot == "lab":
+        evaluation = plan_in_lab(arguments.name, contestants, settings, protocol, range(arguments.conditions))
+    else:
+        evaluation = _plan_on_arm(arguments, contestants, protocol)
     print(f"{evaluation.plan.name}: {len(evaluation.plan.schedule)} trials of {evaluation.plan.task.instruction!r}")
     print(f"plan {evaluation.digest}\nNote that digest down elsewhere, then: wovr robot evaluate {arguments.name}")
     return 0
 
 
+def _plan_on_arm(arguments: argparse.Namespace, contestants: list[Contestant], protocol: ProtocolConfig) -> Evaluation:
+    from workbench.robot_arm_station import FRANKA, ArmSettings, plan_on_arm, with_picture
+    from wovr_core.errors import UnknownNameError, WovrError
+    from wovr_core.robots.pictures import PictureRecipe
+
+    if arguments.robot != FRANKA:
+        raise UnknownNameError("robot", arguments.robot, ["lab", FRANKA])
+    for option in ("host", "images", "instruction"):
+        if not getattr(arguments, option):
+            raise WovrError(f"an evaluation on an arm needs --{option}")
+    settings = ArmSettings(arguments.host, arguments.camera, simulator=arguments.simulator,
+                           temperature=arguments.temperature)  # fmt: skip
+    protocol = with_picture(protocol, PictureRecipe(arguments.size, arguments.turn))
+    return plan_on_arm(arguments.name, contestants, settings, protocol, arguments.instruction, arguments.images)
+
+
 def _evaluate(arguments: argparse.Namespace) -> int:
     from apps.robot_operator import TerminalOperator
     from workbench.robot_station import actors, settings_of
+    from wovr_core.errors import WovrError
     from wovr_core.robots.evaluation.evaluation import Evaluation, evaluation_folder
     from wovr_core.robots.evaluation.operators import LabOperator
     from wovr_core.robots.evaluation.session import Station, run_session
     from wovr_core.robots.lab import SimulatedLab
 
     evaluation = Evaluation(evaluation_folder(arguments.name))
+    if not evaluation.plan.simulated:
+        robot = evaluation.plan.robot
+        raise WovrError(f"a dead-man key needs a page to hold it on: wovr app --robot {robot}, then the page Robot")
     settings = settings_of(evaluation)
     with SimulatedLab(settings.config()) as lab:
         operator = TerminalOperator(lab) if arguments.ask else LabOperator(lab)
-        made = actors(lab, evaluation.plan.contestants, settings)
+        made = actors(lab, evaluation.plan.contestants, settings.temperature)
         station = Station(lab, lab.camera, made, operator, lab.clock, lab)
         done = run_session(evaluation, station, arguments.trials, told=lambda line: print(line, flush=True))
     left = evaluation.missing()

@@ -219,7 +219,7 @@ def _desk_of_environment() -> RobotDesk | None:
     name = os.environ.get(VARIABLE, "").strip()
     if not name:
         return None
-    from workbench.robot_station import station_of
+    from workbench.robot_arm_station import station_of
 
     desk = RobotDesk(name, station_of(name))
     atexit.register(desk.close)

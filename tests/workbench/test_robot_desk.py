@@ -84,6 +84,8 @@ class Scene:
     def prepare(self, trial: Any, wanted: Any, look: Callable[[], Any]) -> Any:
         return look()
 
+    def acknowledged(self) -> None: ...
+
 
 class Opened:
     def __init__(self, arm: Arm) -> None:

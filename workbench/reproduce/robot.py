@@ -276,7 +276,7 @@ def evaluate(
     evaluation = Evaluation(folder)
     if evaluation.next_trial() is not None or any(t.stage == "running" for t in evaluation.standing().trials):
         with SimulatedLab(settings.config()) as lab:
-            made = actors(lab, evaluation.plan.contestants, settings)
+            made = actors(lab, evaluation.plan.contestants, settings.temperature)
             run_session(evaluation, Station(lab, lab.camera, made, LabOperator(lab), lab.clock, lab), told=told)
     for trial in evaluation.standing().trials:
         if trial.how == "finished" and trial.operator is None:  # stopped between a trial and its label

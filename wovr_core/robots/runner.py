@@ -18,7 +18,17 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from wovr_core.errors import Interrupted, WovrError
-from wovr_core.robots.base import CameraProtocol, Clip, Clock, Motion, ReflexError, Robot, RobotError, SafetyStopError
+from wovr_core.robots.base import (
+    CameraProtocol,
+    Clip,
+    Clock,
+    Motion,
+    ReflexError,
+    Robot,
+    RobotError,
+    RobotState,
+    SafetyStopError,
+)
 from wovr_core.robots.clock import WallClock
 from wovr_core.robots.pictures import PictureRecipe, to_frame
 from wovr_core.robots.tape import Tape
@@ -29,6 +39,7 @@ log = logging.getLogger("wovr.robot")
 How = Literal["finished", "safety_abort", "operator_stop", "fault", "interrupted"]
 GRIPPER_OPEN = 0.08
 """m"""
+_HARMLESS = (Clip.DEAD_MAN.value, Clip.STALE.value, Clip.OPERATOR.value)
 
 
 @dataclass(frozen=True)
@@ -210,6 +221,7 @@ class _Trial:
         self._asked: Future[Decision] | None = None
         self._chunk: list[FloatArray] = []
         self._previous = NULL_ACTION
+        self._state: RobotState | None = None
         self._closed = False
         self._executed = 0
         self._solved_at: int | None = None
@@ -236,7 +248,8 @@ class _Trial:
                     self._forget()  # when motion goes on, the policy decides on what it sees then
             else:
                 seq += 1
-                self._send(action, seq, t_sent)
+                self._start_again()
+                self._send(action, seq, self.clock.now())
             if self._given_up(t_sent):
                 return "nobody held the dead-man key, or no decision came, for too long"
             due += period
@@ -266,7 +279,8 @@ class _Trial:
         solved = self.world.truth() if self.world else False
         if solved and self._solved_at is None:
             self._solved_at = self._executed
-        self.tape.see(frame, seen, self.robot.get_state(), solved, self.world.sim_state() if self.world else None)
+        self._state = self.robot.get_state()
+        self.tape.see(frame, seen, self._state, solved, self.world.sim_state() if self.world else None)
         self.wishes.watch(frame, len(self.tape.frames) - 1)
         return frame
 
@@ -286,6 +300,12 @@ class _Trial:
         self.tape.decide(decision.tokens, decision.log_probs)
         self._chunk = list(actions)
         return self._chunk.pop(0)
+
+    def _start_again(self) -> None:
+        """The guard stops an arm that was left on hold for long; for these reasons alone it may just go on."""
+        state = self._state
+        if state is not None and state.motion is Motion.STOPPED and state.stop_reason in _HARMLESS:
+            self.robot.start()
 
     def _forget(self) -> None:
         self._chunk = []

@@ -31,6 +31,9 @@ class LabOperator:
         self._lab.arrange(trial.condition)
         return look()
 
+    def acknowledged(self) -> None:
+        """Nothing is left to do: `prepare` did it all."""
+
     def judge(self, evaluation: Evaluation, trial: ScheduledTrial, run: TrialRun) -> None:
         if self._labels and run.episode is not None:
             note = "LIBERO's predicate at any step of the trial"
