@@ -187,7 +187,9 @@ def pages(browser: Browser, run: Path, out: Path) -> None:
     from apps.pages import PAGES
     from apps.services import Services
 
-    with served(create_app(Services(Catalogue(CatalogueConfig(runs=run.parent))))) as url:
+    catalogue = Catalogue(CatalogueConfig(patience=600.0))
+    with at_home(run.parent.parent), served(create_app(Services(catalogue))) as url:
+        catalogue.run_ids()  # no page is to be seen while the run is still being read
         for page_info in PAGES[1:]:
             for scheme in ("light", "dark"):
                 page = browser.new_page(viewport={"width": 1280, "height": 720}, color_scheme=scheme)  # type: ignore[arg-type]
@@ -197,6 +199,19 @@ def pages(browser: Browser, run: Path, out: Path) -> None:
                 page.wait_for_timeout(2500)  # curves are drawn, frames decoded
                 save(page, out / f"{page_info.path}-{scheme}-1280.png")
                 page.close()
+
+
+@contextlib.contextmanager
+def at_home(folder: Path) -> Iterator[None]:
+    """WOVR_HOME is this folder: jobs, policies and accounts of this machine are none of the picture's business."""
+    before = os.environ.get("WOVR_HOME")
+    os.environ["WOVR_HOME"] = str(folder)
+    try:
+        yield
+    finally:
+        del os.environ["WOVR_HOME"]
+        if before is not None:
+            os.environ["WOVR_HOME"] = before
 
 
 def chosen(catalogue: Catalogue, named: str | None) -> Item:
