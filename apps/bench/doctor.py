@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -81,10 +82,10 @@ def corruptions(sights: Sequence[Sight], tasks: Sequence[TaskId]) -> dict[str, C
     mean, std = actions.mean(axis=0), actions.std(axis=0)
     order = sorted(task.instruction for task in tasks)
 
-    def act(change: Callable[[FloatArray], FloatArray]) -> Callable[[Sight], Sight]:
+    def act(change: Callable[[FloatArray], Any]) -> Callable[[Sight], Sight]:
         return lambda s: replace(s, actions=change(s.actions).astype(np.float32))
 
-    def gripper(change: Callable[[FloatArray], FloatArray]) -> Callable[[Sight], Sight]:
+    def gripper(change: Callable[[Any], Any]) -> Callable[[Sight], Sight]:
         return act(lambda a: np.concatenate([a[:, :6], change(a[:, 6:])], axis=1))
 
     def quantiles(a: FloatArray) -> FloatArray:

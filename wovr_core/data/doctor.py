@@ -192,7 +192,7 @@ def _rate(best: Fit, clips: Sequence[Sight], suite: str, config: DoctorConfig) -
 
 
 def _grippers(clips: Sequence[Sight], now: Conventions, config: DoctorConfig, unclear: list[str]) -> list[Finding]:
-    values = np.concatenate([clip.actions[:, 6] for clip in clips if len(clip.actions)] or [np.zeros(0)])
+    values = np.concatenate([np.zeros(0, np.float32), *(clip.actions[:, 6] for clip in clips)])
     if len(values) and values.min() >= 0 and values.max() > 0.5 and values.max() <= 1 and (values < 0.1).any():
         clips = [replace(c, actions=_widened(c.actions)) for c in clips]
         votes = gripper_votes([clip.actions for clip in clips])

@@ -243,7 +243,8 @@ def _decode(cells: list[Any], where: str) -> Frames:
     frames: list[np.ndarray] = []
     for i, cell in enumerate(cells):
         data = cell.get("bytes") if isinstance(cell, dict) else cell
-        require(isinstance(data, bytes), where, f"has no picture in row {i}")
+        if not isinstance(data, bytes):
+            raise ForeignFileError(f"{where} has no picture in row {i}")
         try:
             with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
                 require(max(image.size) <= MAX_SIDE, where, f"has pictures of {image.size}")

@@ -158,7 +158,7 @@ class LeRobotWriter:
         return len(shards), sum(map(len, lengths)), sum(map(sum, lengths))
 
     def _shards(self) -> list[Path]:
-        found = []
+        found: list[Path] = []
         while (path := self.root / _place(EPISODES_PATH, len(found))).is_file():
             found.append(path)
         return found
@@ -207,7 +207,11 @@ class LeRobotWriter:
 
     def _features(self) -> dict[str, dict[str, Any]]:
         height, width, _ = self._shape
-        picture = {"dtype": self.config.pictures, "shape": [height, width, 3], "names": ["height", "width", "channels"]}
+        picture: dict[str, Any] = {
+            "dtype": self.config.pictures,
+            "shape": [height, width, 3],
+            "names": ["height", "width", "channels"],
+        }
         if self.config.pictures == "video":
             codec = {"video.height": height, "video.width": width, "video.codec": self.config.codec,
                      "video.pix_fmt": "yuv420p", "video.is_depth_map": False, "video.fps": FPS, "video.channels": 3,
@@ -215,8 +219,14 @@ class LeRobotWriter:
             picture["info"] = codec
         names = ["x", "y", "z", "rx", "ry", "rz", "gripper"]
         kinds = {
-            "timestamp": "float32", "frame_index": "int64", "episode_index": "int64", "index": "int64",
-            "task_index": "int64", "next.reward": "float32", "next.done": "bool", "next.success": "bool",
+            "timestamp": "float32",
+            "frame_index": "int64",
+            "episode_index": "int64",
+            "index": "int64",
+            "task_index": "int64",
+            "next.reward": "float32",
+            "next.done": "bool",
+            "next.success": "bool",
         }
         return {
             **dict.fromkeys((IMAGE, *self._streams), picture),
