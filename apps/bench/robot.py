@@ -48,8 +48,9 @@ def run(faults: Sequence[str] = tuple(FAULTS), repeats: int = 1) -> list[Row]:
         bound = specified(fault, FRANKY_SIM_LIMITS, ArmServerConfig())
         rows.append(row(f"{fault}: time to hold", max(r.time_to_hold for r in results), "s", bound))
         rows.append(row(f"{fault}: time to rest", max(r.time_to_rest for r in results), "s"))
+        rows.append(row(f"{fault}: went on while held", max(r.travel for r in results) * 1e3, "mm"))
         if fault == "network cut":
-            rows.append(row(f"{fault}: went on by itself", max(r.drift for r in results), "m"))
+            rows.append(row(f"{fault}: went on by itself", max(r.drift for r in results) * 1e3, "mm"))
         speed = max(r.peak_speed for r in results)
         rows.append(row(f"{fault}: peak speed", speed, "m/s", FRANKY_SIM_LIMITS.max_speed))
     return [*rows, *step_response(), *cost()]

@@ -17,7 +17,8 @@ import numpy as np
 
 from wovr_core.robots.arm_server import ArmServerConfig
 from wovr_core.robots.base import CameraError, Limits, Motion, RobotError
-from wovr_core.robots.cameras import CameraConfig, SimulatedCamera
+from wovr_core.robots.camera_sources import SimulatedCamera
+from wovr_core.robots.cameras import CameraConfig
 from wovr_core.robots.guarded import GuardedRobot
 from wovr_core.robots.safety.wire import unpack_limits
 

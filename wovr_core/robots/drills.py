@@ -45,6 +45,8 @@ class DrillResult:
     """s from the fault to the moment when the arm was no longer allowed to follow commands; NaN: never."""
     time_to_rest: float
     """s from the fault until the tool was slower than 1 cm/s and stayed so; NaN: never, or not to be seen."""
+    travel: float
+    """m at most that the tool went on from where it was when the hold began; NaN: it never held."""
     peak_speed: float
     """m/s, over the whole drill."""
     final_motion: str
@@ -284,7 +286,12 @@ def measure(
         if len(speed[window]) == REST_ROWS and (speed[window] < AT_REST).all() and not followed[window].any():
             to_rest = float(times[index] - at)
             break
-    return DrillResult(fault, simulator, to_hold, to_rest, float(speed.max()), motions[-1], said)
+    travel = float("nan")
+    if len(ended):
+        resumed = np.flatnonzero(followed[ended[0] :])
+        held = values[ended[0] : ended[0] + resumed[0] if len(resumed) else None, :3]
+        travel = float(np.linalg.norm(held - held[0], axis=1).max())
+    return DrillResult(fault, simulator, to_hold, to_rest, travel, float(speed.max()), motions[-1], said)
 
 
 def alive(pid: int) -> bool:

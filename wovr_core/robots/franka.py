@@ -25,15 +25,13 @@ from wovr_core.robots.base import (
     Limits,
     ReflexError,
     RobotError,
-    RobotMode,
     RobotState,
     Vector,
 )
+from wovr_core.robots.franka_hand import FrankaGripper, error_names, one_line, robot_mode, to_array
 
 log = logging.getLogger(__name__)
 
-GRIPPER_POLL = 0.2
-"""s between looks at the gripper: one costs 0.1 s, so they are taken beside the loop."""
 BRAKING, SLOW = 0.3, 0.01
 """s at most that a stop holds before control ends, and the speed (m/s) at which it ends at once."""
 CONTROL_ENDED = "control_ended"
@@ -81,14 +79,11 @@ class FrankaArm:
         self._config = config
         self._franky: Any = None
         self._robot: Any = None
-        self._gripper: Any = None
+        self._gripper: FrankaGripper | None = None
         self._tracker: Any = None
         self._ended = ""
         self._seq = 0
         self._t_robot = self._t_host = -math.inf
-        self._width, self._grasped = math.nan, False
-        self._gripper_lock = threading.Lock()
-        self._end = threading.Event()
         self._abort = threading.Event()
         self._blocking = False
 
@@ -120,16 +115,15 @@ class FrankaArm:
                 f"no robot answers at {self._config.hostname} ({error}): is it powered, unlocked, with FCI active, "
                 "and the network cable in the control box?"
             ) from error
-        self._end.clear()
         if self._config.gripper:
-            threading.Thread(target=self._poll_gripper, name="gripper-state", daemon=True).start()
+            self._gripper = FrankaGripper(franky, self._config.hostname)
 
     def disconnect(self) -> None:
-        self._end.set()
         if self._robot is not None:
             self.stop()
-        with self._gripper_lock:
-            self._robot = self._gripper = self._tracker = None
+        if self._gripper is not None:
+            self._gripper.close()
+        self._robot = self._gripper = self._tracker = None
 
     def read(self) -> RobotState:
         robot = self._connected()
@@ -141,7 +135,7 @@ class FrankaArm:
         if t_robot != self._t_robot:  # a state that is repeated does not become newer
             self._t_robot, self._t_host = t_robot, time.monotonic()
         self._seq += 1
-        errors = _names(state.current_errors)
+        errors = error_names(state.current_errors)
         if self._tracker is not None and not robot.is_in_control:
             self._note_end()
         if self._ended:
@@ -156,14 +150,14 @@ class FrankaArm:
             dq=np.array(state.dq, dtype=float),
             tau_J=np.array(state.tau_J, dtype=float),
             tau_ext=np.array(state.tau_ext_hat_filtered, dtype=float),
-            tcp_pose=_pose(state.O_T_EE),
+            tcp_pose=to_array(state.O_T_EE),
             tcp_twist=np.concatenate([np.ravel(twist.linear), np.ravel(twist.angular)]).astype(float),
             wrench_ext=np.array(state.O_F_ext_hat_K, dtype=float),
-            gripper_width=self._width,
-            is_grasped=self._grasped,
-            mode=_mode(self._franky, state.robot_mode),
+            gripper_width=self._gripper.width if self._gripper else math.nan,
+            is_grasped=self._gripper.is_grasped if self._gripper else False,
+            mode=robot_mode(self._franky, state.robot_mode),
             errors=errors,
-            last_motion_errors=_names(state.last_motion_errors),
+            last_motion_errors=error_names(state.last_motion_errors),
             cmd_success_rate=float(state.control_command_success_rate) if running else math.nan,
         )
 
@@ -202,7 +196,7 @@ class FrankaArm:
             if in_control:
                 log.warning("the arm did not come to rest by itself: %s", error)
             if not self._ended:
-                self._ended = _one_line(error)
+                self._ended = one_line(error)
 
     def move_joints(self, q: Vector) -> None:
         self._move(self._franky.JointMotion(self._franky.JointState(np.asarray(q))))
@@ -215,16 +209,16 @@ class FrankaArm:
         try:
             done = robot.recover_from_errors()
         except self._franky.Exception as error:
-            raise ReflexError(f"the arm did not recover: {_one_line(error)}") from error
+            raise ReflexError(f"the arm did not recover: {one_line(error)}") from error
         if not done:
-            raise ReflexError(f"the arm did not recover: {', '.join(_names(robot.state.current_errors))}")
+            raise ReflexError(f"the arm did not recover: {', '.join(error_names(robot.state.current_errors))}")
         self._ended = ""
 
     def move_gripper(self, width: float, speed: float) -> bool:
-        return self._grip(lambda gripper: gripper.move(width, speed))
+        return self._hand().call(lambda gripper: gripper.move(width, speed))
 
     def grasp(self, width: float, speed: float, force: float, eps_in: float, eps_out: float) -> bool:
-        return self._grip(lambda gripper: gripper.grasp(width, speed, force, eps_in, eps_out))
+        return self._hand().call(lambda gripper: gripper.grasp(width, speed, force, eps_in, eps_out))
 
     # Inside
 
@@ -278,71 +272,14 @@ class FrankaArm:
             self._robot.join_motion(timeout=1.0)
             self._ended = "no reason given"
         except self._franky.Exception as error:
-            self._ended = _one_line(error)
+            self._ended = one_line(error)
 
     def _control_error(self, error: Exception) -> RobotError:
         if isinstance(error, self._franky.NetworkException):
-            return ConnectionLostError(f"the robot at {self._config.hostname} no longer answers: {_one_line(error)}")
-        return ReflexError(f"the arm refused or ended the motion: {_one_line(error)}")
+            return ConnectionLostError(f"the robot at {self._config.hostname} no longer answers: {one_line(error)}")
+        return ReflexError(f"the arm refused or ended the motion: {one_line(error)}")
 
-    def _open_gripper(self) -> Any:
-        """Under the lock."""
+    def _hand(self) -> FrankaGripper:
         if self._gripper is None:
-            if self._franky is None or not self._config.gripper:
-                raise GripperError("no gripper is configured, or the robot is not connected")
-            try:
-                self._gripper = self._franky.Gripper(self._config.hostname)
-            except self._franky.Exception as error:
-                raise GripperError(f"no gripper answers at {self._config.hostname}: {_one_line(error)}") from error
+            raise GripperError("no gripper is configured, or the robot is not connected")
         return self._gripper
-
-    def _grip(self, call: Any) -> bool:
-        with self._gripper_lock:
-            gripper = self._open_gripper()
-            try:
-                done = bool(call(gripper))
-                self._width, self._grasped = float(gripper.width), bool(gripper.is_grasped)
-            except self._franky.Exception as error:
-                raise GripperError(f"the gripper failed: {_one_line(error)}") from error
-            return done
-
-    def _poll_gripper(self) -> None:
-        while not self._end.wait(GRIPPER_POLL):
-            if not self._gripper_lock.acquire(blocking=False):
-                continue  # it moves
-            try:
-                if self._end.is_set():
-                    return
-                state = self._open_gripper().state
-                self._width, self._grasped = float(state.width), bool(state.is_grasped)
-            except (GripperError, self._franky.Exception) as error:
-                log.warning("gripper state unknown from here on: %s", error)
-                self._width, self._grasped = math.nan, False
-                return
-            finally:
-                self._gripper_lock.release()
-
-
-def _pose(affine: Any) -> Vector:
-    return np.concatenate([np.ravel(affine.translation), np.ravel(affine.quaternion)]).astype(float)
-
-
-def _names(errors: Any) -> tuple[str, ...]:
-    """The set flags of a libfranka Errors record."""
-    return tuple(name for name in dir(errors) if not name.startswith("_") and getattr(errors, name) is True)
-
-
-def _mode(franky: Any, mode: Any) -> RobotMode:
-    names = {
-        franky.RobotMode.Idle: RobotMode.IDLE,
-        franky.RobotMode.Move: RobotMode.MOVE,
-        franky.RobotMode.Guiding: RobotMode.GUIDING,
-        franky.RobotMode.Reflex: RobotMode.REFLEX,
-        franky.RobotMode.UserStopped: RobotMode.USER_STOPPED,
-        franky.RobotMode.AutomaticErrorRecovery: RobotMode.RECOVERY,
-    }
-    return names.get(mode, RobotMode.OTHER)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

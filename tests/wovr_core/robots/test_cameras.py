@@ -11,12 +11,11 @@ import pytest
 
 from wovr_core.errors import MissingDependencyError
 from wovr_core.robots.base import CameraError, CameraFrame, StaleCameraError
+from wovr_core.robots.camera_sources import RecordedCamera, SimulatedCamera
 from wovr_core.robots.cameras import (
     CameraConfig,
     OpenCVCamera,
     RealSenseCamera,
-    RecordedCamera,
-    SimulatedCamera,
     check_fresh,
 )
 from wovr_core.robots.clock import ManualClock

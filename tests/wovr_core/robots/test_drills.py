@@ -39,6 +39,7 @@ EXPECTED = {
 def check(result):
     assert result.time_to_hold < SOON
     assert result.peak_speed < FRANKY_SIM_LIMITS.max_speed
+    assert result.travel < 0.03  # the error clip, and a little
     assert result.final_motion in EXPECTED[result.fault], result
 
 
@@ -88,10 +89,12 @@ def test_the_measurement_reads_the_recorder():
     times = np.arange(0, 3, 0.01)
     speed = np.where(times < 1.2, 0.1, 0.0)  # the fault at 1.0, refused from 1.1, at rest from 1.2
     motions = ["running" if t < 1.1 - 1e-9 else "holding" for t in times]
-    values = np.stack([times * 0, times * 0, times * 0, speed], axis=1)
+    x = np.minimum(times, 1.2) * 0.1
+    values = np.stack([x, times * 0, times * 0, speed], axis=1)
     result = measure("client killed", "none", 1.0, times, motions, values, ())
     assert result.time_to_hold == pytest.approx(0.1, abs=0.011)
     assert result.time_to_rest == pytest.approx(0.2, abs=0.011)
+    assert result.travel == pytest.approx(0.01, abs=0.0011)
     assert result.peak_speed == pytest.approx(0.1)
     never = measure("client killed", "none", 1.0, times, ["running"] * len(times), values, ())
     assert math.isnan(never.time_to_hold)

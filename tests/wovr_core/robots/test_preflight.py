@@ -11,7 +11,8 @@ import pytest
 
 from wovr_core.robots import preflight
 from wovr_core.robots.base import ConnectionLostError
-from wovr_core.robots.cameras import CameraConfig, SimulatedCamera
+from wovr_core.robots.camera_sources import SimulatedCamera
+from wovr_core.robots.cameras import CameraConfig
 from wovr_core.robots.preflight import Status, Stream, check_camera, check_disk, check_network, check_server
 
 pytestmark = pytest.mark.robot
