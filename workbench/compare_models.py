@@ -28,6 +28,8 @@ from wovr_core.statistics import bootstrap_interval
 from wovr_core.types import CHUNK, FloatArray
 
 _BOOTSTRAP_SEED = 20260213
+_FEW_STARTS = 8
+"""Below so many a bootstrap interval is too narrow, and that is said."""
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,9 @@ def _compare_imagined(first: Sequence[Imagined], second: Sequence[Imagined]) -> 
     policies = {r.policy for side in (first, second) for r in side}
     if len(policies) > 1:
         answer["notes"].append("different policies acted, so the actions from a shared start differ too")
+    if len(shared) < _FEW_STARTS:
+        starts = "one start is" if len(shared) == 1 else f"{len(shared)} starts are"
+        answer["notes"].append(f"only {starts} shared: no interval, or one that is too narrow to lean on")
     curves = [[_mean([r.divergence for r in group[start]]) for start in shared] for group in groups]
     answer["curves"] = [_curve(side) for side in curves]
     answer["difference"] = _difference(*curves)
@@ -188,27 +193,30 @@ def _depths(curves: Sequence[FloatArray]) -> list[int]:
     return list(range(CHUNK, longest, CHUNK))
 
 
-def _curve(curves: Sequence[FloatArray]) -> dict[str, list[float]]:
+def _curve(curves: Sequence[FloatArray]) -> dict[str, list[float | None]]:
     """{depths, mean, low, high, n}: the mean over the starts that reach a depth, with a bootstrap interval."""
-    answer: dict[str, list[float]] = {"depths": [], "mean": [], "low": [], "high": [], "n": []}
+    answer: dict[str, list[float | None]] = {"depths": [], "mean": [], "low": [], "high": [], "n": []}
     for depth in _depths(curves):
         _append(answer, depth, [float(c[depth]) for c in curves if len(c) > depth])
     return answer
 
 
-def _difference(first: Sequence[FloatArray], second: Sequence[FloatArray]) -> dict[str, list[float]]:
+def _difference(first: Sequence[FloatArray], second: Sequence[FloatArray]) -> dict[str, list[float | None]]:
     """As `_curve`, of second minus first at each shared start: below zero the second is nearer to reality."""
-    answer: dict[str, list[float]] = {"depths": [], "mean": [], "low": [], "high": [], "n": []}
+    answer: dict[str, list[float | None]] = {"depths": [], "mean": [], "low": [], "high": [], "n": []}
     for depth in _depths([*first, *second]):
         pairs = zip(first, second, strict=True)
         _append(answer, depth, [float(b[depth] - a[depth]) for a, b in pairs if min(len(a), len(b)) > depth])
     return answer
 
 
-def _append(answer: dict[str, list[float]], depth: int, values: Sequence[float]) -> None:
+def _append(answer: dict[str, list[float | None]], depth: int, values: Sequence[float]) -> None:
     if not values:
         return
-    low, high = bootstrap_interval(values, np.random.default_rng(_BOOTSTRAP_SEED), draws=1000)
+    low: float | None = None
+    high: float | None = None
+    if len(values) > 1:  # one start tells nothing of others
+        low, high = bootstrap_interval(values, np.random.default_rng(_BOOTSTRAP_SEED), draws=1000)
     row = {"depths": depth, "mean": float(np.mean(values)), "low": low, "high": high, "n": len(values)}
     for name, value in row.items():
         answer[name].append(value)

@@ -158,7 +158,7 @@ class ComparePage {
     const colours = [token("imagined"), token("real")], traces = [];
     curves.forEach((curve, i) => {
       const colour = zero ? token("accent") : colours[i % 2];
-      if (curve.low) traces.push({ x: [...curve.x, ...curve.x.slice().reverse()], y: [...curve.high, ...curve.low.slice().reverse()], mode: "lines", fill: "toself", fillcolor: `${colour}2a`, line: { width: 0 }, hoverinfo: "skip", showlegend: false, type: "scatter" });
+      if (curve.low?.length && curve.low.every((value) => value !== null)) traces.push({ x: [...curve.x, ...curve.x.slice().reverse()], y: [...curve.high, ...curve.low.slice().reverse()], mode: "lines", fill: "toself", fillcolor: `${colour}2a`, line: { width: 0 }, hoverinfo: "skip", showlegend: false, type: "scatter" });
       traces.push({ x: curve.x, y: curve.mean, name: curve.name, mode: "lines+markers", line: { color: colour, width: 2, dash: i ? "dot" : "solid" }, marker: { size: 6, symbol: i ? "square" : "circle" }, type: "scatter" });
     });
     const axis = (title) => ({ title: { text: title, font: { size: 11 } }, gridcolor: token("line"), zerolinecolor: token("edge"), zeroline: zero });

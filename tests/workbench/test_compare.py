@@ -225,6 +225,7 @@ def test_world_models_are_paired_over_shared_starts(make_rollout: Callable[..., 
         "errors": [pytest.approx(12 * 16 / 17), pytest.approx(8 * 16 / 17)],
     }
     assert "1 of 2 and 2 are shared" in found["held_out"]["obstacles"][0], "e4 is of another set of episodes"
+    assert "only 2 starts are shared" in imagined["notes"][0]
     same = compare_models(find_model(runs, "a@aaaa"), find_model(runs, "a@aaaa"))
     assert same["held_out"]["obstacles"] == []
     assert same["held_out"]["curves"][0]["psnr_moving"] == [15.0, 14.0]
@@ -239,6 +240,7 @@ def test_world_models_without_a_common_start_show_curves_but_no_difference(
     found = compare_models(find_model({"a": a}, "a@aaaa"), find_model({"b": b}, "b@bbbb"))["imagined"]
     assert "no start in common (1 starts against 1)" in found["obstacles"][0]
     assert found["difference"] is None
+    assert found["curves"][0]["low"] == [None, None], "one start has no interval"
     assert [c["mean"][0] for c in found["curves"]] == [10.0, 8.0]
     for wrong in ("a", "a@", "@aaaa", "a@../x", "c@aaaa"):
         with pytest.raises(UnknownNameError):

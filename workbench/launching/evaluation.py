@@ -151,6 +151,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _evaluate(run_id: str, parameters: str) -> int:
+    from wovr_core.envs.libero import LiberoConfig
     from wovr_core.envs.pool import EnvPool
     from wovr_core.interrupts import polite_interrupts
     from wovr_core.recipes import Recipe
@@ -162,7 +163,12 @@ def _evaluate(run_id: str, parameters: str) -> int:
     if not RUN_ID.fullmatch(run_id):
         raise WovrError(f"{run_id!r} is not the id of a run")
     path = wovr_home() / "runs" / run_id
-    recipe = from_dict(Recipe, _config(path), f"{path / 'run.json'}")
+    made = _config(path)  # by whatever version: of all its settings only these two matter here
+    recipe = Recipe(
+        name=str(read_json(path / "run.json").get("recipe", "")),
+        env=from_dict(LiberoConfig, made.get("env", {}), f"{path / 'run.json'}: env"),
+        workers=int(made.get("workers", 1)),
+    )
     policy = path / _checkpoint(path, wanted.policy).path
     config = evaluate.EvaluateConfig(wanted.trials, wanted.temperature, wanted.max_steps)
     with polite_interrupts(), Run(path, recipe) as run, EnvPool(workers=recipe.workers) as pool:
