@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from apps.commands import GROUPS
+from apps.doctor_data import add_data_doctor
 from wovr_core.errors import Interrupted, UnknownNameError, WovrError
 
 EXIT_OK, EXIT_FAILED, EXIT_USER, EXIT_INTERRUPTED = 0, 1, 2, 130
@@ -120,6 +121,7 @@ def build_parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", parents=[common], help="check this machine and say what to install")
     doctor.add_argument("--json", action="store_true", help="print the checks as JSON")
     doctor.set_defaults(function=_doctor)
+    add_data_doctor(doctor, common)
 
     for group in GROUPS:
         group.add_commands(commands, common)

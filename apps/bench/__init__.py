@@ -33,6 +33,8 @@ BENCHES: dict[str, str] = {
     "imagine": "apps.bench.imagine",
     "train": "apps.bench.train",
     "jobs": "apps.bench.jobs",
+    "io": "apps.bench.io",
+    "doctor": "apps.bench.doctor",
     "robot": "apps.bench.robot",
     "review": "apps.bench.review",
 }
