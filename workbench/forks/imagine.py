@@ -77,7 +77,7 @@ def imagine_fork(
     total = plan.chunk + plan.chunks
     if total > env.config.max_chunks:
         raise PlanError(f"this world model is set up to imagine {env.config.max_chunks} chunks, not {total}")
-    before = original.actions[: plan.chunk * CHUNK].reshape(plan.chunk, CHUNK, -1)
+    before = original.actions[: plan.chunk * CHUNK].reshape(plan.chunk, CHUNK, original.actions.shape[1])
     start = env.reset([keyframe_of(original)], [original.sampler_seed])
     frame, previous = start.frames, start.previous_actions
     generator = torch_generator(plan.seed, "fork", original.id, plan.chunk)
