@@ -44,7 +44,7 @@ export class Disputes {
     this.lanes = el("div", { class: "lanes" });
     this.why = el("input", { class: "wovr-input why", "aria-label": "reason of the decision", maxlength: 2000, placeholder: "the reason of your decision" });
     this.decide = el("button", { type: "button", class: "wovr-button main", onclick: () => this.done() }, "Decide ", el("kbd", { text: "Enter" }));
-    clear(this.main, this.lanes, stage, el("div", { class: "wovr-acts" }, this.why, this.decide, el("span", { class: "hint", text: "The spans in the lane below are your decision: take a side with A or B, then change it like any span." })));
+    clear(this.main, this.lanes, el("div", { class: "wovr-acts" }, this.why, this.decide), el("p", { class: "hint", text: "The spans below are your decision: take a side with A or B, then change it like any span." }), stage);
     // A draft: its edits are acknowledged here and go nowhere before the decision is made.
     this.scrubber = this.page.scrubberOn(stage, async (edit) => { setTimeout(() => this.keep()); return { kind: "ack", event: edit.event, ok: true, retry: false }; });
     const spans = answer.dispute.decided ? answer.dispute.decided.spans.map((span, n) => ({ ...span, id: `d${n}`, version: 1 })) : this.kept();
@@ -75,7 +75,7 @@ export class Disputes {
         axis.append(box);
       }
       if (!one.spans.length) axis.append(el("span", { class: "none", text: "nothing is wrong" }));
-      const take = decided ? null : el("button", { type: "button", class: "wovr-button plain take", title: `take ${one.name}'s spans (${"AB"[n] ?? n})`, text: "take", onclick: () => this.take(n) });
+      const take = decided ? null : el("button", { type: "button", class: "wovr-button plain take", title: `take ${one.name}'s spans`, onclick: () => this.take(n) }, "take ", n < 2 ? el("kbd", { text: "AB"[n] }) : null);
       const lane = el("div", { class: "lane" }, el("div", { class: "who" }, el("b", { text: one.name }), take), axis);
       return lane;
     };
@@ -191,13 +191,13 @@ export class Corrections {
 
   version(one) {
     const { counts, job, refined } = one;
-    const told = Object.entries(counts).filter(([, n]) => n).map(([what, n]) => `${n} ${what.replaceAll("_", " ")}`).join(" · ");
+    const told = Object.entries(counts).filter(([, n]) => n).map(([what, n]) => `${what.replaceAll("_", " ")}: ${n}`).join(" · ");
     const state = refined ? "trained" : job ? job.state : "not trained";
     const tone = { trained: "good", failed: "bad", lost: "bad", running: "accent" }[state] ?? "";
     const card = el("div", { class: "wovr-card version", dataset: { version: one.version, state } }, el("h2", {}, el("code", { text: one.version }), " ", el("span", { class: `wovr-chip ${tone}`, text: state })), el("p", { text: told }));
     if (job && !refined) card.append(el("p", { text: job.reason || "" }), el("pre", { class: "log", text: job.log.join("\n") || "waiting for its first line" }));
     if (refined) {
-      const moved = Object.keys(refined.before).map((name) => `${name.replaceAll("_", " ")} ${refined.before[name].toFixed(2)} → ${refined.after[name].toFixed(2)}`).join(", ");
+      const moved = Object.keys(refined.before).map((name) => `${name.replaceAll("_", " ")} ${refined.before[name].toFixed(3)} → ${refined.after[name].toFixed(3)}`).join(", ");
       card.append(el("p", { text: `On held-out episodes: ${moved}. ${refined.world_model_promoted ? "The new world model is better and would take over." : "The new world model is not better on them, so it would not take over; it is shown all the same."}` }),
         el("div", { class: "wovr-acts" }, el("span", { text: "Imagine again:" }), one.rollouts.slice(0, 12).map((name) => el("button", { type: "button", class: "wovr-button", dataset: { again: name }, text: name, onclick: () => this.compare(one.version, name) }))));
     } else if (!job || ["failed", "cancelled", "lost"].includes(job.state)) {

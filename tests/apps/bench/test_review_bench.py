@@ -20,13 +20,13 @@ from workbench.scrubber.span_log import LOG_NAME
 @pytest.mark.timeout(400)
 @pytest.mark.skipif(chromium_path() is None, reason="no Chromium; apt-get install chromium")
 def test_nothing_is_lost_when_the_server_is_killed_and_started_again(tmp_path: Path) -> None:
-    """Once while a span is on its way, once while an item is being handed in; the page goes on by itself."""
-    folder = made_up_run(tmp_path / "runs", 8, chunks=3, size=32)
-    session = annotate(tmp_path, 6, kills=(1, 3))
-    assert len(session.expected) == 6, "no item comes twice"
-    assert len(session.outages) == 2
+    """While a span is on its way; the item is handed in while nobody listens, and the page goes on by itself."""
+    folder = made_up_run(tmp_path / "runs", 5, chunks=3, size=32)
+    session = annotate(tmp_path, 4, kills=(1,))
+    assert len(session.expected) == 4, "no item comes twice"
+    assert len(session.outages) == 1
     assert lost(folder, session) == Loss(0, 0, 0)
-    assert [line.op for line in ReviewLog(folder).lines()] == ["submit"] * 6
+    assert [line.op for line in ReviewLog(folder).lines()] == ["submit"] * 4
 
 
 def test_what_is_missing_is_counted(tmp_path: Path) -> None:
