@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from wovr_core.errors import WovrError
+from wovr_core.files import write_bytes
 from wovr_core.reward.rlinf import ResnetReward, RlinfReward, TaskEmbedReward, from_state
 from wovr_core.types import CHUNK, CONTEXT_FRAMES
 from wovr_core.world_model.model import WorldModel, WorldModelConfig
@@ -46,13 +47,18 @@ class RlinfWeights:
 
 
 def read_rlinf_weights(
-    folder: Path, instructions: Sequence[str] = (), config: WorldModelConfig = RLINF_WORLD_MODEL
+    folder: Path,
+    instructions: Sequence[str] = (),
+    config: WorldModelConfig = RLINF_WORLD_MODEL,
+    *,
+    with_reward: bool = True,
 ) -> RlinfWeights:
     """Read them all, tensor by tensor, with nothing missing and nothing left over.
 
     Args:
         instructions: of the suite, for a reward model that is told the task.
         config: what the world model should be; the published sizes by default.
+        with_reward: read the reward model, too.
 
     Raises:
         WovrError: tensors that do not fit (named), or two reward models.
@@ -60,6 +66,8 @@ def read_rlinf_weights(
     """
     world_model, spare, reports = read_world_model(folder / TRANSFORMER_FILE, folder / VAE_FILE, config)
     rewards = [folder / kind.file for kind in (ResnetReward, TaskEmbedReward) if (folder / kind.file).is_file()]
+    if not with_reward:
+        rewards = []
     if len(rewards) > 1:
         raise WovrError(f"{folder} has two reward models, {rewards[0].name} and {rewards[1].name}: keep one")
     reward = None
@@ -107,6 +115,16 @@ def _check_size(model: WorldModel) -> None:
                 f"RLinf reads world models of the published size only, with {name} {getattr(published, name)}; "
                 f"this one has {found}: train it with the recipe wan22_5b"
             )
+
+
+def write_configuration(folder: Path, suite: str, policy: str, reward: nn.Module | None = None) -> Path:
+    """`rlinf_config` as a file beside the weights."""
+    import yaml
+
+    path = folder / f"wan_{suite}_grpo.yaml"
+    text = yaml.safe_dump(rlinf_config(str(folder.absolute()), suite, policy, reward), sort_keys=False)
+    write_bytes(path, text.encode())
+    return path
 
 
 def rlinf_config(

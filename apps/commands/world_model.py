@@ -1,4 +1,4 @@
-"""`wovr world-model`: train the world model alone, on any episodes; say beforehand what that takes."""
+"""`wovr world-model`: train the world model alone, say beforehand what that takes, exchange it with RLinf."""
 
 from __future__ import annotations
 
@@ -35,6 +35,87 @@ def add_commands(commands: Any, common: Any) -> None:
             one.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="goes on where it stopped")
         one.set_defaults(function=_preflight if name == "preflight" else _train)
 
+    one = actions.add_parser("import-rlinf", parents=[common], help="an RLinf-Wan folder's world model as a checkpoint")
+    one.add_argument("folder", type=Path, metavar="FOLDER", help="with model-00001.safetensors and Wan2.2_VAE.pth")
+    one.add_argument("--out", type=Path, required=True, metavar="CHECKPOINT")
+    one.add_argument("--set", dest="assignments", action="append", default=[], metavar="KEY=VALUE", help=_SIZES)
+    one.set_defaults(function=_import)
+    one = actions.add_parser(
+        "export-rlinf", parents=[common], help="a world model for RLinf: weights and configuration"
+    )
+    one.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
+    one.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    one.add_argument("--reward", type=Path, default=None, metavar="FILE", help="an RLinf reward model (.pth)")
+    one.add_argument("--suite", default="libero_spatial", help="(default: libero_spatial)")
+    one.add_argument("--policy", default="/path/to/openvla-oft", help="where RLinf's machine has the policy")
+    one.add_argument("--any-size", action="store_true", help="although RLinf reads only the published size")
+    one.set_defaults(function=_export)
+    one = actions.add_parser("rlinf-reward", parents=[common], help="train RLinf's reward model on episodes")
+    one.add_argument("--episodes", type=Path, action="append", required=True, metavar="FOLDER", help="may be repeated")
+    one.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    one.add_argument(
+        "--set", dest="assignments", action="append", default=[], metavar="KEY=VALUE", help="e.g. steps=900"
+    )
+    one.set_defaults(function=_reward)
+
+
+_SIZES = "for a model of another size, for example layers=30"
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    from wovr_core.config import override
+    from wovr_core.model_files import WORLD_MODEL, save_model
+    from wovr_core.rlinf import read_rlinf_weights
+    from wovr_core.world_model.rlinf import RLINF_WORLD_MODEL
+
+    config = override(RLINF_WORLD_MODEL, arguments.assignments)
+    found = read_rlinf_weights(arguments.folder, config=config, with_reward=False)
+    for name, report in found.reports.items():
+        print(f"{name}: {report}")
+    version = save_model(arguments.out, WORLD_MODEL, found.world_model, lineage={"rlinf": arguments.folder.name})
+    print(f"{arguments.out}: version {version}")
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from wovr_core.envs.libero_suites import tasks
+    from wovr_core.model_files import load_world_model
+    from wovr_core.reward.rlinf import from_state
+    from wovr_core.rlinf import write_configuration, write_rlinf_weights
+    from wovr_core.world_model.rlinf import load_state
+
+    model, _ = load_world_model(arguments.checkpoint)
+    reward = None
+    if arguments.reward:
+        reward = from_state(load_state(arguments.reward), [task.instruction for task in tasks(arguments.suite)])
+    files = write_rlinf_weights(arguments.out, model, reward, any_size=arguments.any_size)
+    files.append(write_configuration(arguments.out, arguments.suite, arguments.policy, reward))
+    for path in files:
+        print(path)
+    return 0
+
+
+def _reward(arguments: argparse.Namespace) -> int:
+    from wovr_core.config import override
+    from wovr_core.interrupts import polite_interrupts
+    from wovr_core.stages import train_rlinf_reward
+
+    config = override(train_rlinf_reward.RlinfRewardConfig(), arguments.assignments)
+    inputs = train_rlinf_reward.RlinfRewardInputs(*_folders(arguments.episodes), seed=0)
+    with polite_interrupts():
+        done = train_rlinf_reward.run(config, inputs, arguments.out)
+    print(f"{done.reward}: recognises {done.true_positives:.1%} of successful held-out frames, "
+          f"{done.false_positives:.1%} of the others")  # fmt: skip
+    return 0
+
+
+def _folders(folders: list[Path]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The folders as names, and a version of each: of its files' names."""
+    from wovr_core.files import fingerprint
+
+    versions = (fingerprint(sorted(path.name for path in folder.glob("*.safetensors"))) for folder in folders)
+    return tuple(str(folder) for folder in folders), tuple(versions)
+
 
 def _preflight(arguments: argparse.Namespace) -> int:
     from wovr_core.stages.preflight import preflight
@@ -50,7 +131,6 @@ def _preflight(arguments: argparse.Namespace) -> int:
 def _train(arguments: argparse.Namespace) -> int:
     import torch
 
-    from wovr_core.files import fingerprint
     from wovr_core.interrupts import polite_interrupts
     from wovr_core.stages import train_world_model
     from wovr_core.stages.preflight import preflight
@@ -61,10 +141,7 @@ def _train(arguments: argparse.Namespace) -> int:
     engine = config.transformer.engine
     if torch.cuda.is_available():
         preflight(config, engine.world).require()
-    names = [sorted(path.name for path in folder.glob("*.safetensors")) for folder in arguments.episodes]
-    inputs = train_world_model.WorldModelInputs(
-        tuple(str(folder) for folder in arguments.episodes), tuple(fingerprint(n) for n in names), recipe.seed
-    )
+    inputs = train_world_model.WorldModelInputs(*_folders(arguments.episodes), recipe.seed)
     with polite_interrupts():
         outputs = train_world_model.run(config, inputs, arguments.out)
     if engine.main:

@@ -7,6 +7,7 @@ with the implementation but the checkpoint's file.
 import json
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +19,23 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from wovr_core.adapters import LoRAConfig, add_adapters, merge_adapters, trainable
+from wovr_core.checkpoints import load_checkpoint
+from wovr_core.data.keyframe_files import write_keyframes
 from wovr_core.data.segments import keyframe
 from wovr_core.errors import CorruptFileError, UnknownNameError, WovrError
 from wovr_core.imagination import imagine_groups
-from wovr_core.model_files import POLICY, load_policy, save_model
+from wovr_core.model_files import POLICY, REWARD, WORLD_MODEL, load_policy, save_model
 from wovr_core.policy.openvla_oft.actions import ActionStatistics, ActionTokens, read_statistics
 from wovr_core.policy.openvla_oft.policy import OpenVLAOFT, OpenVLAOFTConfig
 from wovr_core.policy.openvla_oft.published import load_published
 from wovr_core.policy.openvla_oft.vision import TowerConfig, VisionConfig
+from wovr_core.reward.classifier import RewardConfig
+from wovr_core.reward.classifier import build as build_reward
 from wovr_core.rl.group_batch import of_rollouts
-from wovr_core.stages.train_policy_rl import GroupTally, PolicyRLConfig, learn
+from wovr_core.stages import train_policy_rl
+from wovr_core.stages.imagine import Simulator
+from wovr_core.stages.train_policy_rl import GroupTally, PolicyRLConfig, PolicyRLInputs, learn
+from wovr_core.stages.training import Training
 from wovr_core.types import TaskId
 from wovr_core.world_model.autoencoder import AutoencoderConfig
 from wovr_core.world_model.env import ImaginationConfig, WorldModelEnv
@@ -345,3 +353,50 @@ def test_the_published_size():
     assert shapes["vision_backbone.fused_featurizer.embeddings.position_embedding.weight"] == (256, 1152)
     assert shapes["vision_backbone.fused_featurizer.encoder.layers.25.mlp.fc1.weight"] == (4304, 1152)
     assert not any("encoder.layer.23." in k or "encoder.layers.26." in k for k in shapes)
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_the_stage_trains_adapters_resumes_and_merges(folder, make_episode, tmp_path, monkeypatch, interrupted):
+    policy = load_published(folder, CONFIG)
+    codec = AutoencoderConfig(image_size=32, width=16, latent_channels=4)
+    world = build_world_model(WorldModelConfig(codec=codec, layers=1, heads=2, head_dim=16)).eval()
+    for kind, model in ((POLICY, policy), (WORLD_MODEL, world), (REWARD, build_reward(RewardConfig(image_size=32)))):
+        save_model(tmp_path / kind, kind, model, lineage={})
+    write_keyframes(tmp_path / "keyframes", [keyframe(make_episode(size=32), 12, "contact")])
+    wins = torch.tensor([0.9, 0.1, 0.9, 0.1])
+    env = WorldModelEnv(
+        world,
+        lambda f, texts: wins.repeat_interleave(len(f) // 4) * (len(f) > 4),
+        ImaginationConfig(solver_steps=1, success_threshold=0.5),
+    )
+    monkeypatch.setattr("wovr_core.stages.train_policy_rl.make_env", lambda *arguments: env)
+    monkeypatch.setattr("wovr_core.stages.train_policy_rl.Training", partial(Training, save_every_seconds=0.0))
+    config = PolicyRLConfig(updates=2, groups=1, group_size=4, chunks=1, epochs=1, learning_rate=1e-2, kept_groups=0,
+                            lora=LoRAConfig(rank=2, alpha=4, targets=("q_proj", "v_proj")))  # fmt: skip
+    simulator = Simulator(tmp_path / POLICY, tmp_path / WORLD_MODEL, tmp_path / REWARD)
+    inputs = PolicyRLInputs(simulator, str(tmp_path / "keyframes"), "k", seed=0)
+    done = train_policy_rl.run(config, inputs, tmp_path / "whole")
+    weights = load_policy(Path(done.policy))[0].state_dict()
+    before = policy.state_dict()
+    changed = {name for name, value in weights.items() if not torch.equal(value, before[name])}
+    assert changed
+    assert all(name.endswith(("q_proj.weight", "v_proj.weight")) for name in changed)
+    assert 0 < done.parameter_change < 0.1
+    if interrupted:
+        log = Training.log
+
+        def torn(self, metrics):
+            if self._step == 1:
+                raise KeyboardInterrupt
+            log(self, metrics)
+
+        monkeypatch.setattr(Training, "log", torn)
+        with pytest.raises(KeyboardInterrupt):
+            train_policy_rl.run(config, inputs, tmp_path / "torn")
+        saved = next((tmp_path / "torn" / "training").glob("step_*"))
+        names = [k for k in load_checkpoint(saved).tensors if k.startswith("module.policy.")]
+        assert names
+        assert all("lora_" in k for k in names)
+        monkeypatch.setattr(Training, "log", log)
+        again = train_policy_rl.run(config, inputs, tmp_path / "torn")
+        assert again.version == done.version

@@ -1,0 +1,118 @@
+"""Train RLinf's reward model on our episodes, and leave it as the file that RLinf reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from wovr_core.data.segments import split_ids
+from wovr_core.reward.labels import LabelConfig, balanced_weights, label_episodes
+from wovr_core.reward.rlinf import ResnetReward, RlinfReward, TaskEmbedReward
+from wovr_core.seeding import derive_seed, torch_generator
+from wovr_core.stages.collect import load_named
+from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
+from wovr_core.stages.training import Training, set_learning_rate, warmup_cosine
+from wovr_core.types import Episode
+
+THRESHOLD = 0.9
+"""From which probability on RLinf's environment counts a frame as a success."""
+
+
+@dataclass(frozen=True)
+class RlinfRewardConfig:
+    labels: LabelConfig = field(default_factory=LabelConfig)
+    told_the_task: bool = False
+    """The variant with a task embedding, for suites whose goals cannot be told from the picture alone."""
+    steps: int = 5000
+    batch: int = 32
+    learning_rate: float = 3e-4
+    held_out: int = 20
+    """Episodes that are not trained on."""
+
+
+@dataclass(frozen=True)
+class RlinfRewardInputs:
+    episodes: tuple[str, ...]
+    versions: tuple[str, ...]
+    seed: int
+    instructions: tuple[str, ...] = ()
+    """Of the whole suite, for the variant that is told the task; those of the episodes if not given."""
+
+
+@dataclass(frozen=True)
+class RlinfRewardOutputs:
+    reward: str
+    """`resnet_rm.pth` or `taskemb_resnet_rm.pth`."""
+    true_positives: float
+    """Share of successful held-out frames at or over THRESHOLD."""
+    false_positives: float
+    """Share of the others."""
+
+
+def run(
+    config: RlinfRewardConfig, inputs: RlinfRewardInputs, out_dir: Path, on_metrics: OnMetrics = ignore_metrics
+) -> RlinfRewardOutputs:
+    """Train with binary cross-entropy on frames of both kinds alike; measure on held-out episodes."""
+    from wovr_core.world_model.rlinf import replace_file
+
+    versions = {"episodes": ",".join(inputs.versions), "seed": str(inputs.seed)}
+    folder = StageFolder(out_dir, "train_rlinf_reward", config, versions, on_metrics)
+    finished = folder.outputs(RlinfRewardOutputs)
+    if finished:
+        return finished
+    episodes = load_named(inputs.episodes)
+    train_ids, held_ids = split_ids(list(episodes), config.held_out)
+    tasks = inputs.instructions or tuple(sorted({e.task.instruction for e in episodes.values()}))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(inputs.seed, "rlinf_reward_weights"))
+        model: RlinfReward = TaskEmbedReward(tasks) if config.told_the_task else ResnetReward()
+    fit(folder, model, [episodes[i] for i in train_ids], config, inputs.seed)
+    rates = measure(model, [episodes[i] for i in held_ids])
+    path = folder.path / model.file
+    replace_file(path, lambda temporary: torch.save(model.state_dict(), temporary))
+    folder.log(config.steps, {"true_positives": rates[0], "false_positives": rates[1]}, "held_out")
+    return folder.finish(RlinfRewardOutputs(str(path), *rates))
+
+
+def fit(
+    folder: StageFolder, model: RlinfReward, episodes: Sequence[Episode], config: RlinfRewardConfig, seed: int
+) -> None:
+    """Leaves the model in evaluation mode."""
+    samples = label_episodes(episodes, config.labels)
+    frames, labels = torch.from_numpy(samples.frames), torch.from_numpy(samples.labels)
+    weights = torch.from_numpy(balanced_weights(samples.labels, samples.weights))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=1e-4, fused=True)
+    model.train()
+    with Training(folder, steps=config.steps, modules={"reward": model}, optimizer=optimizer) as training:
+        for step in training:
+            generator = torch_generator(seed, "rlinf_reward", step)
+            set_learning_rate(optimizer, config.learning_rate * warmup_cosine(step, config.steps, config.steps // 20))
+            chosen = torch.multinomial(weights, config.batch, replacement=True, generator=generator)
+            with torch.random.fork_rng(devices=[]):  # of the dropout
+                torch.manual_seed(derive_seed(seed, "rlinf_reward_dropout", step))
+                p = model(frames[chosen], [samples.instructions[i] for i in chosen.tolist()])
+            loss = F.binary_cross_entropy(p.clamp(1e-6, 1 - 1e-6), labels[chosen].float())
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            training.log({"reward/loss": float(loss.detach())})
+    model.eval()
+
+
+@torch.no_grad()
+def measure(model: RlinfReward, episodes: Sequence[Episode]) -> tuple[float, float]:
+    """Shares of successful and of other frames that reach THRESHOLD; 0 where there are none."""
+    hits: dict[bool, list[bool]] = {True: [], False: []}
+    for episode in episodes:
+        for part in np.array_split(np.arange(len(episode.frames)), max(1, len(episode.frames) // 64)):
+            p = model(torch.from_numpy(episode.frames[part]), [episode.task.instruction] * len(part))
+            for success, value in zip(episode.success[part], p.tolist(), strict=True):
+                hits[bool(success)].append(value >= THRESHOLD)
+    true, false = (float(np.mean(hits[kind])) if hits[kind] else 0.0 for kind in (True, False))
+    return true, false
