@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,6 @@ from wovr_core.data.formats.rlinf_dataset import RLinfStart, check_enough, plain
 from wovr_core.data.keyframe_files import read_keyframes
 from wovr_core.errors import WovrError
 from wovr_core.files import write_bytes, write_json
-from wovr_core.types import CHUNK, CONTEXT_FRAMES
 
 _KEYFRAMES = ("keyframes_evolved", "keyframes")
 """Stages of a run, the best first."""
@@ -28,11 +26,12 @@ class RLinfExport:
     notes: list[str] = field(default_factory=list)
 
 
-def write(run: Path, episodes: Path, out: Path, environments: int, size: int) -> RLinfExport:
-    """Write `out/dataset`, and `out/wan_libero.yaml`, the environment's part of RLinf's configuration.
+def write(run: Path, episodes: Path, out: Path, environments: int, size: int, policy: str) -> RLinfExport:
+    """Write `out/dataset`, RLinf's configuration, and the world model where RLinf can read it.
 
     Args:
         episodes: whose first frames become plain starts; each keyframe of the run becomes a file of five frames.
+        policy: the OpenVLA-OFT checkpoint, as RLinf's machine sees it.
         size: H = W of the pictures; RLinf's Wan models want 256.
     Raises:
         WovrError: fewer starts than parallel environments; `out` holds something else.
@@ -58,7 +57,7 @@ def write(run: Path, episodes: Path, out: Path, environments: int, size: int) ->
         done.keyframes += start.keyframe
         done.plain += not start.keyframe
     first = next(iter(paths))
-    _write_config(out, first.task.suite, environments, size, bool(starts))
+    _write_config(out, first.task.suite, policy, environments, size, bool(starts))
     if first.frames.shape[1] != size:
         done.notes.append(f"pictures were scaled from {first.frames.shape[1]} to {size} pixels: collect at {size} px "
                           "(--set env.size) for sharp ones")  # fmt: skip
@@ -68,47 +67,34 @@ def write(run: Path, episodes: Path, out: Path, environments: int, size: int) ->
     return done
 
 
-def _write_config(out: Path, suite: str, environments: int, size: int, keyframes: bool) -> None:
-    """The environment's group of an RLinf configuration; `env.train.wan_wm_hf_ckpt_path` is the exported folder."""
-    root = "${env.train.wan_wm_hf_ckpt_path}"
-    values = {
-        "env_type": "wan_wm",
-        "wm_env_type": "libero",
-        "task_suite_name": suite,
+def _write_config(out: Path, suite: str, policy: str, environments: int, size: int, keyframes: bool) -> None:
+    """RLinf's whole configuration, for as many environments as there are starts for."""
+    import yaml
+
+    from wovr_core.rlinf import rlinf_config
+
+    values = rlinf_config(str(out), suite, policy)
+    values["env"]["train"] |= {
         "total_num_envs": environments,
-        "auto_reset": False,
-        "ignore_terminations": False,
-        "max_episode_steps": 240,
-        "max_steps_per_rollout_epoch": 240,
-        "use_rel_reward": True,
-        "reward_coef": 1.0,
-        "reset_gripper_open": True,
-        "is_eval": False,
-        "seed": 0,
-        "group_size": 1,
-        "use_fixed_reset_state_ids": True,
-        "use_ordered_reset_state_ids": False,
-        "specific_reset_id": None,
-        "video_cfg": {
-            "save_video": True, "info_on_video": True, "video_base_dir": "${runner.logger.log_path}/video/train",
-        },
-        "enable_offload": False,
-        "wan_wm_hf_ckpt_path": str(out),
-        "wan_tokenizer_path": None,
-        "VAE_path": f"{root}/Wan2.2_VAE.pth",
-        "model_path": f"{root}/model-00001.safetensors",
         "enable_kir": keyframes,
-        "initial_image_path": f"{root}/dataset/",
-        "chunk": CHUNK,
-        "condition_frame_length": CONTEXT_FRAMES,
         "image_size": [size, size],
-        "num_frames": CONTEXT_FRAMES + CHUNK,
-        "reward_model": {"type": "ResnetRewModel", "from_pretrained": f"{root}/resnet_rm.pth"},
-    }  # fmt: skip
-    lines = [f"{name}: {json.dumps(value)}" for name, value in values.items()]
-    write_bytes(out / "wan_libero.yaml", ("\n".join(lines) + "\n").encode())
+    }
+    text = yaml.safe_dump(values, sort_keys=False)
+    write_bytes(out / f"wan_{suite}_grpo.yaml", text.encode())
 
 
 def _write_models(run: Path, out: Path) -> list[str]:
-    """Nothing but notes where the run's models are of another kind than RLinf's."""
-    return ["models: none of the run's is of RLinf's kind (Wan2.2-5B, ResNet reward); put RLinf's own beside dataset/"]
+    """The run's world model where it is of the published kind and size; what was left out, and why."""
+    from wovr_core.model_files import load_world_model
+    from wovr_core.rlinf import write_rlinf_weights
+
+    models = [run / stage / "world_model" for stage in ("refine", "world_model")]
+    model = next((path for path in models if path.is_dir()), None)
+    notes = ["reward model: ours is of another kind than RLinf's; put its resnet_rm.pth beside dataset/"]
+    if model is None:
+        return ["world model: the run has none; put RLinf's own beside dataset/", *notes]
+    try:
+        write_rlinf_weights(out, load_world_model(model)[0])
+    except WovrError as error:
+        return [f"world model: {error}", *notes]
+    return notes

@@ -163,6 +163,7 @@ def _add_export(commands: Any, common: Any) -> None:
     parser.add_argument("--shard", type=int, default=20, help="lerobot: episodes of one file (default: 20)")
     parser.add_argument("--envs", type=int, default=8, help="rlinf: parallel environments it is for (default: 8)")
     parser.add_argument("--size", type=int, default=256, help="rlinf: height and width of pictures (default: 256)")
+    parser.add_argument("--policy", default="openvla-oft", help="rlinf: OpenVLA-OFT checkpoint on RLinf's machine")
     parser.set_defaults(function=_export)
 
 
@@ -218,7 +219,7 @@ def _rlinf(arguments: argparse.Namespace, run: Path, out: Path) -> int:
     from apps import rlinf_export
 
     stage = arguments.stage
-    found = rlinf_export.write(run, _episodes(run, stage), out, arguments.envs, arguments.size)
+    found = rlinf_export.write(run, _episodes(run, stage), out, arguments.envs, arguments.size, arguments.policy)
     print(f"{found.plain} first frames and {found.keyframes} keyframe starts in {out / 'dataset'}")
     for line in found.notes:
         print(line)

@@ -53,7 +53,8 @@ def run(
     finished = folder.outputs(KeyframeOutputs)
     if finished:
         return finished
-    episodes = list(load_named(inputs.episodes).values())
+    # Imported episodes hold no simulator states: nothing can be replayed from them.
+    episodes = [e for e in load_named(inputs.episodes).values() if e.sim_states is not None]
     model, _ = load_world_model(inputs.world_model)
     divergences = [None if e.succeeded else _divergence(model, e, inputs.seed) for e in episodes]
     chosen = select_keyframes(episodes, config, numpy_generator(inputs.seed, "keyframes"), divergences)
