@@ -196,6 +196,9 @@ class TestInChromium:
             if trial == 1:
                 page.keyboard.up("Space")  # released: it holds, and the trial waits
                 page.wait_for_function("!document.querySelector('.wovr-robot').wovrRobot.view.key")
+                step = page.evaluate("document.querySelector('.wovr-robot').wovrRobot.view.step")
+                script = "least => document.querySelector('.wovr-robot').wovrRobot.view.step >= least"
+                page.wait_for_function(script, arg=step + 3, timeout=WAIT)
                 self.phase(page, "running")
                 page.keyboard.down("Space")
             self.phase(page, "label")
