@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import warnings
 from dataclasses import asdict, dataclass, field, replace
 
 import gradio as gr
@@ -48,6 +49,19 @@ def create_app(services: Services, security: AppSecurity | None = None) -> FastA
         server.include_router(part.router)
     blocks.vibe_mode = False  # GRADIO_VIBE_MODE would let a page rewrite the program
     blocks.queue(max_size=QUEUE, api_open=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message="SSR mode"
+        )  # it is off below; with several pages Gradio says so again
+        _mount(server, blocks, access, _head(parts))
+    pages = frozenset(page.path for page in PAGES)
+    server.add_middleware(Gate, access=access, config=security.gate)
+    server.add_middleware(Guard, config=replace(security.guard, pages=pages))  # the outermost: added last
+    return server
+
+
+def _mount(server: FastAPI, blocks: gr.Blocks, access: Access | None, head: str) -> None:
+    """Gradio at the server's root, with all closed that could be opened from outside."""
     gr.mount_gradio_app(
         server,
         blocks,
@@ -65,12 +79,8 @@ def create_app(services: Services, security: AppSecurity | None = None) -> FastA
         pwa=False,
         app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
         theme=_theme(),
-        head=_head(parts),
+        head=head,
     )
-    pages = frozenset(page.path for page in PAGES)
-    server.add_middleware(Gate, access=access, config=security.gate)
-    server.add_middleware(Guard, config=replace(security.guard, pages=pages))  # the outermost: added last
-    return server
 
 
 def _pages(services: Services) -> tuple[gr.Blocks, list[PageParts]]:

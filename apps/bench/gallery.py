@@ -73,8 +73,8 @@ def _measure(folder: Path, rollouts: int, browser: Browser) -> dict[str, float]:
         until(_READY)
         found["first page with its pictures"] = time.perf_counter() - begun
         begun = time.perf_counter()
-        page.locator("[data-filter='outcome=imagined_success']").click()
-        page.wait_for_url("**outcome=**")
+        page.locator("[data-filter='task=sample/1']").click()
+        page.wait_for_url("**task=**")
         until(_READY)
         found["a filter"] = time.perf_counter() - begun
         begun = time.perf_counter()
@@ -95,12 +95,10 @@ def _measure(folder: Path, rollouts: int, browser: Browser) -> dict[str, float]:
 
 
 def _make(run: Path, rollouts: int) -> None:
-    """A run of so many rollouts, of which every third imagines a success."""
+    """A run of so many rollouts, of three tasks."""
     pattern, _ = numbered_rollout(2, 32)
     for i in range(rollouts):
-        success = pattern.p_success.copy()
-        success[:] = 0.9 if i % 3 == 0 else 0.1 + 0.3 * i / rollouts
-        one = replace(pattern, id=f"r{i:05d}", group_id=f"g{i // 8}", p_success=success)
-        write_rollout(run / "rl" / "rollouts", one)
+        task = replace(pattern.task, task=i % 3)
+        write_rollout(run / "rl" / "rollouts", replace(pattern, id=f"r{i:05d}", group_id=f"g{i // 8}", task=task))
     write_json(run / "rl" / "outputs.json", {"outputs": {}, "seconds": 1.0})
     write_json(run / "run.json", {"schema": 1, "recipe": "cpu", "config": {"name": "cpu"}, "wovr": "0", "machine": {}})
