@@ -148,9 +148,9 @@ def _write_records(
 
 
 def telling_rollouts(rows: Sequence[Mapping[str, Any]], folder: Path) -> Iterator[str]:
-    """Ids, the most telling first: one of each verdict, the siblings of one whole group, then the rest.
+    """Ids, the most telling first: two siblings, one of each further verdict, the two's whole group, then the rest.
 
-    The group is the one whose siblings differ most in what was imagined, and then in what really happened.
+    The group is the one with the most kinds of verdict, and then with siblings that imagined different ends.
     """
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -159,16 +159,18 @@ def telling_rollouts(rows: Sequence[Mapping[str, Any]], folder: Path) -> Iterato
 
     def spread(members: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
         imagined = sum(m["imagined_success"] for m in members)
-        return min(imagined, len(members) - imagined), len({_verdict(m) for m in members})
+        return len({_verdict(m) for m in members}), min(imagined, len(members) - imagined)
 
     order: dict[str, None] = {}
     best = max(sorted(groups), key=lambda g: spread(groups[g]))
     siblings = sorted(groups[best], key=lambda m: (_verdict(m), str(m["rollout_id"])))
-    order |= dict.fromkeys(str(m["rollout_id"]) for m in siblings)
-    shown = {_verdict(m) for m in siblings}
+    pair = {bool(m["imagined_success"]): m for m in reversed(siblings)}  # enough to be compared
+    order |= dict.fromkeys(str(m["rollout_id"]) for m in pair.values())
+    shown = {_verdict(m) for m in pair.values()}
     others = sorted((m for m in rows if str(m["rollout_id"]) not in order), key=lambda m: -max(m["divergence"]))
     missing = [next((m for m in others if _verdict(m) == v), None) for v in range(4) if v not in shown]
     order |= dict.fromkeys(str(m["rollout_id"]) for m in missing if m is not None)
+    order |= dict.fromkeys(str(m["rollout_id"]) for m in siblings)
     order |= dict.fromkeys(str(m["rollout_id"]) for m in sorted(others, key=_verdict))
     yield from order
 
