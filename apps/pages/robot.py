@@ -21,14 +21,14 @@ from fastapi.responses import FileResponse, JSONResponse
 
 from apps.assets_route import asset_url
 from apps.pages import PageParts
+from apps.pages.robot_view import plans, row_of, summary
 from apps.services import Services
 from workbench.robot_desk import DeskConfig, RobotDesk
 from workbench.server.roles import ForbiddenError, Role, User
 from wovr_core.errors import WovrError
-from wovr_core.files import wovr_home
 from wovr_core.robots.evaluation.evaluation import Evaluation, attempt_name, evaluation_folder
 from wovr_core.robots.evaluation.overlay import png
-from wovr_core.robots.evaluation.trials import OPERATOR, VIDEO, TrialState
+from wovr_core.robots.evaluation.trials import OPERATOR, VIDEO
 from wovr_core.types import Frames
 
 log = logging.getLogger("wovr.app.robot")
@@ -111,7 +111,7 @@ class RobotPage:
             "may_operate": user.may(Role.OPERATOR),
             "may_label": user.may(Role.ANNOTATOR),
             "robot": self.desk.robot if self.desk else None,
-            "evaluations": [_summary(path.parent.name) for path in _plans()],
+            "evaluations": [summary(path.parent.name) for path in plans()],
             "view": asdict(self.desk.view()) if self.desk else None,
             "key_every": DeskConfig().key / 3,
         }
@@ -137,7 +137,7 @@ class RobotPage:
             "head": evaluation.log.head(),
             "report": (evaluation.folder / "report.html").is_file(),
             "trials": [
-                _trial(trial, "" if blind else evaluation.policy_of(trial.scheduled.number), blind, user)
+                row_of(trial, "" if blind else evaluation.policy_of(trial.scheduled.number), blind, user)
                 for trial in standing.trials
             ],
         }
@@ -278,52 +278,6 @@ def _file(where: Callable[[Evaluation], Path], name: str) -> Response:
     if not path.is_file():
         return Response("there is no such file", 404, media_type="text/plain")
     return FileResponse(path, headers=_NO_STORE, content_disposition_type="inline")
-
-
-def _plans() -> list[Path]:
-    return sorted((wovr_home() / "evaluations").glob("*/plan.json"), key=lambda p: p.stat().st_mtime, reverse=True)
-
-
-def _summary(name: str) -> dict[str, Any]:
-    try:
-        evaluation = Evaluation(evaluation_folder(name))
-        standing = evaluation.standing()
-        ran = sum(t.stage in ("ran", "labelled", "excluded") for t in standing.trials)
-        state = "open"
-        if standing.unblinded:
-            state = "unblinded"
-        elif standing.stopped or standing.abandoned:
-            state = "stopped" if standing.stopped else "abandoned"
-        task = evaluation.plan.task.instruction
-        return {"name": name, "task": task, "ran": ran, "trials": len(standing.trials), "state": state}
-    except WovrError as error:
-        return {"name": name, "error": str(error)}
-
-
-def _trial(trial: TrialState, policy: str, blind: bool, user: User) -> dict[str, Any]:
-    """A row of the table. Before unblinding nobody sees who acts, and no one the other person's label."""
-
-    def shown(label: Any) -> dict[str, Any] | None:
-        if label is None:
-            return None
-        mine = label.by == user.name
-        success = label.success if mine or not blind else None
-        return {"by": label.by, "success": success, "note": label.note if mine else ""}
-
-    return {
-        "number": trial.scheduled.number,
-        "condition": trial.scheduled.condition,
-        "stage": trial.stage,
-        "how": trial.how,
-        "why": str((trial.last or {}).get("why", "")),
-        "attempts": len(trial.attempts),
-        "operator": shown(trial.operator),
-        "video": shown(trial.video),
-        "second": trial.scheduled.second_label,
-        "excluded": dict(trial.exclusion) if trial.exclusion else None,
-        "film": "video" in (trial.last or {}),
-        "policy": policy,
-    }
 
 
 def _evaluation(message: Mapping[str, Any]) -> Evaluation:
