@@ -119,11 +119,9 @@ def test_lerobot_out_and_in_again(tmp_path: Path) -> None:
         assert found.task == TASK
 
 
-def test_rlinf_export(tmp_path: Path, capsys, make_episode: Callable[..., Episode]) -> None:  # type: ignore[no-untyped-def]
-    del make_episode
-    episodes = [
-        replace(small_episode(f"e{i}", length=12, size=256, seed=i), sim_states=np.zeros((13, 4))) for i in range(2)
-    ]
+def test_rlinf_export(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    made = [small_episode(f"e{i}", length=12, size=256, seed=i) for i in range(2)]
+    episodes = [replace(episode, sim_states=np.zeros((13, 4))) for episode in made]
     run, out = run_of(episodes, tmp_path / "r"), tmp_path / "out"
     keys = [keyframe(e, step, "contact") for e in episodes for step in (4, 9)]
     write_keyframes(run / "keyframes" / "keyframes.safetensors", keys)

@@ -6,12 +6,9 @@ An episode has one picture more than actions: its last row, the closing one, rep
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-import os
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,13 +18,13 @@ import numpy as np
 
 from wovr_core.data.formats.base import ForeignFileError
 from wovr_core.data.formats.lerobot import DATA_PATH, EXTRA, VERSION, VIDEO_PATH, _parquet
+from wovr_core.data.formats.lerobot_layout import IMAGE, WRIST, features, placed, schema
 from wovr_core.data.formats.lerobot_stats import episode_stats, merge_stats
 from wovr_core.data.formats.video import VideoWriter
-from wovr_core.errors import MissingDependencyError, UnknownNameError, WovrError
-from wovr_core.files import explain_disk_errors, fsync_directory, read_json, write_json
+from wovr_core.errors import UnknownNameError, WovrError
+from wovr_core.files import explain_disk_errors, read_json, write_json
 from wovr_core.types import ACTION_DIM, FPS, PICTURE_CONVENTION, Episode, FloatArray, Frames
 
-IMAGE, WRIST = "observation.images.image", "observation.images.image2"
 CHUNK_FILES = 1000
 EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 _RECORD = "meta/wovr_export.json"
@@ -146,7 +143,7 @@ class LeRobotWriter:
             for name, (kind, numpy) in kinds.items()
         ]
         index = {"index_columns": ["task"], "column_indexes": [], "columns": columns, "pandas_version": "2.0.0"}
-        with _placed(self.root / "meta" / "tasks.parquet") as path:
+        with placed(self.root / "meta" / "tasks.parquet") as path:
             parquet.write_table(table.replace_schema_metadata({"pandas": json.dumps(index)}), path)
         write_json(self.root / "meta" / "stats.json", stats)
         write_json(self.root / "meta" / "info.json", self._info(rows))
@@ -168,7 +165,7 @@ class LeRobotWriter:
         self._stack, self._videos = ExitStack(), {}
         if self.config.pictures == "video":
             for name in (IMAGE, *self._streams):
-                path = self._stack.enter_context(_placed(self.root / _place(VIDEO_PATH, self._file, name)))
+                path = self._stack.enter_context(placed(self.root / _place(VIDEO_PATH, self._file, name)))
                 writer = VideoWriter(path, FPS, self.config.codec, self.config.quality)
                 self._videos[name] = self._stack.enter_context(writer)
 
@@ -180,9 +177,9 @@ class LeRobotWriter:
 
         with explain_disk_errors(self.root):
             self._stack.close()
-            with _placed(self.root / _place(DATA_PATH, self._file)) as path:
-                parquet.write_table(pa.Table.from_pylist(self._cells, schema=self._schema()), path)
-            with _placed(self.root / _place(EPISODES_PATH, self._file)) as path:
+            with placed(self.root / _place(DATA_PATH, self._file)) as path:
+                parquet.write_table(pa.Table.from_pylist(self._cells, schema=schema(self._features())), path)
+            with placed(self.root / _place(EPISODES_PATH, self._file)) as path:
                 parquet.write_table(pa.Table.from_pylist(self._rows), path)
         self._file += 1
         self.done += len(self._rows)
@@ -206,55 +203,7 @@ class LeRobotWriter:
         }
 
     def _features(self) -> dict[str, dict[str, Any]]:
-        height, width, _ = self._shape
-        picture: dict[str, Any] = {
-            "dtype": self.config.pictures,
-            "shape": [height, width, 3],
-            "names": ["height", "width", "channels"],
-        }
-        if self.config.pictures == "video":
-            codec = {"video.height": height, "video.width": width, "video.codec": self.config.codec,
-                     "video.pix_fmt": "yuv420p", "video.is_depth_map": False, "video.fps": FPS, "video.channels": 3,
-                     "has_audio": False}  # fmt: skip
-            picture["info"] = codec
-        names = ["x", "y", "z", "rx", "ry", "rz", "gripper"]
-        kinds = {
-            "timestamp": "float32",
-            "frame_index": "int64",
-            "episode_index": "int64",
-            "index": "int64",
-            "task_index": "int64",
-            "next.reward": "float32",
-            "next.done": "bool",
-            "next.success": "bool",
-        }
-        return {
-            **dict.fromkeys((IMAGE, *self._streams), picture),
-            "action": {"dtype": "float32", "shape": [ACTION_DIM], "names": {"motors": names}},
-            **{name: {"dtype": kind, "shape": [1], "names": None} for name, kind in kinds.items()},
-        }
-
-    def _schema(self) -> Any:
-        """Columns with the note by which Hugging Face's `datasets` knows pictures and lengths."""
-        import pyarrow as pa
-
-        picture = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-        arrow: dict[str, Any] = {}
-        described: dict[str, Any] = {}
-        for name, feature in self._features().items():
-            if feature["dtype"] == "video":
-                continue
-            if feature["dtype"] == "image":
-                arrow[name], described[name] = picture, {"_type": "Image"}
-            elif name == "action":
-                value = {"dtype": "float32", "_type": "Value"}
-                arrow[name] = pa.list_(pa.float32(), ACTION_DIM)
-                described[name] = {"feature": value, "length": ACTION_DIM, "_type": "List"}
-            else:
-                arrow[name] = {"float32": pa.float32(), "int64": pa.int64(), "bool": pa.bool_()}[feature["dtype"]]
-                described[name] = {"dtype": feature["dtype"], "_type": "Value"}
-        note = json.dumps({"info": {"features": described}})
-        return pa.schema(list(arrow.items()), metadata={"huggingface": note})
+        return features(self._shape, self._streams, self.config.pictures, self.config.codec)
 
     def _info(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         if not self._shape:  # every shard was there already
@@ -325,26 +274,3 @@ def _stats_of(row: dict[str, Any], name: str) -> dict[str, np.ndarray]:
         return {k.removeprefix(prefix): np.array(v, np.float64) for k, v in row.items() if k.startswith(prefix)}
     except (TypeError, ValueError) as error:
         raise ForeignFileError(f"meta/episodes has statistics of {name} that are no numbers ({error})") from error
-
-
-@contextlib.contextmanager
-def _placed(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, which becomes `path` if the block ends well."""
-    try:
-        import pyarrow  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError("LeRobot datasets need pyarrow: pip install 'wovr-workbench[data]'") from error
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(descriptor)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-        fsync_directory(path.parent)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -138,7 +138,7 @@ def _read(path: Path, key: str) -> RLinfStart:
     require(path.is_file() and path.stat().st_size <= MAX_FILE_BYTES, key, "is missing or too large")
     rows = load_npy(path.read_bytes(), key)
     require(rows.dtype == object and rows.ndim == 1 and len(rows) >= 1, key, "is no list of frames")
-    frames: list[np.ndarray] = []
+    frames: list[Frames] = []
     actions: list[FloatArray] = []
     for i, row in enumerate(rows):
         where = f"{key} frame {i}"
