@@ -98,6 +98,7 @@ def build_parser() -> argparse.ArgumentParser:
     app.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1)")
     app.add_argument("--port", type=int, default=7860, help="first port to try (default: 7860)")
     app.add_argument("--no-browser", action="store_true", help="do not open a browser")
+    app.add_argument("--robot", metavar="NAME", help="let the page Robot arm this robot; `lab` is the simulated one")
     app.add_argument("--demo", action="store_true", help="show the newest demo run")
     app.add_argument("--auth", action="store_true", help="let nobody in without signing in, on this machine too")
     app.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate, PEM; with --tls-key")
@@ -217,6 +218,8 @@ def _app(arguments: argparse.Namespace) -> int:
     from apps.serving import AppConfig, serve
 
     check_share(share=arguments.share)
+    if arguments.robot:
+        os.environ["WOVR_ROBOT"] = arguments.robot  # what page Robot and local_user go by
     serve(
         AppConfig(
             paths=tuple(arguments.paths),
