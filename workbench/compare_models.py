@@ -19,7 +19,7 @@ import numpy as np
 
 from workbench.compare import rate
 from workbench.run_data import RunData
-from workbench.store.checkpoints import find_checkpoints
+from workbench.store.checkpoints import FoundCheckpoint, find_checkpoints
 from wovr_core.data.episode_files import SUFFIX
 from wovr_core.data.tensor_files import open_file
 from wovr_core.errors import UnknownNameError, WovrError
@@ -240,11 +240,14 @@ def _false_success(rollouts: Sequence[Imagined]) -> dict[str, Any]:
     return rate(sum(not r.real_success for r in imagined), len(imagined))
 
 
-def _checkpoints(run: Path) -> list[Any]:
-    found = [c for c in find_checkpoints(run) if c.kind == "world_model"]
+def _checkpoints(run: Path) -> list[FoundCheckpoint]:
     order = ("world_model", "refine")
-    unique = {c.version: c for c in sorted(found, key=lambda c: c.stage in order, reverse=True)[::-1]}
-    return sorted(unique.values(), key=lambda c: (order.index(c.stage) if c.stage in order else len(order), c.stage))
+    found = [c for c in find_checkpoints(run) if c.kind == "world_model"]
+    found.sort(key=lambda c: (order.index(c.stage) if c.stage in order else len(order), c.stage))
+    unique: dict[str, FoundCheckpoint] = {}
+    for checkpoint in found:  # the stage that made a version first names it
+        unique.setdefault(checkpoint.version, checkpoint)
+    return list(unique.values())
 
 
 def _held_out(stage: Path, version: str) -> HeldOut | None:

@@ -81,8 +81,11 @@ def policies(run: Path) -> list[FoundCheckpoint]:
     """The policy checkpoints of a run, in the order in which the pipeline makes them."""
     order = ("sft", "rl", "rl_evolved")
     found = [c for c in find_checkpoints(run) if c.kind == "policy"]
-    unique = {c.version: c for c in reversed(found)}
-    return sorted(unique.values(), key=lambda c: (order.index(c.stage) if c.stage in order else len(order), c.stage))
+    found.sort(key=lambda c: (order.index(c.stage) if c.stage in order else len(order), c.stage))
+    unique: dict[str, FoundCheckpoint] = {}
+    for checkpoint in found:  # the stage that made a version first names it
+        unique.setdefault(checkpoint.version, checkpoint)
+    return list(unique.values())
 
 
 def estimate_evaluation(spec: JobSpec, home: Path) -> tuple[str, Estimate, bool]:

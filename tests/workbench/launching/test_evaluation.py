@@ -21,7 +21,7 @@ from workbench.launching.launcher import Launcher
 from workbench.server.roles import Role, User
 from wovr_core.config import to_dict
 from wovr_core.errors import WovrError
-from wovr_core.files import write_json
+from wovr_core.files import read_json, write_json
 from wovr_core.recipes import smoke
 
 OPERATOR = User("olga", Role.OPERATOR)
@@ -143,6 +143,9 @@ def test_real_trials_of_a_real_policy_that_are_not_made_twice(
     monkeypatch.setenv("WOVR_HOME", str(tmp_path))
     base = policies(run)[0]
     parameters = {"policy": base.version, "tasks": "0", "trials": 1, "max_steps": 8, "temperature": 1.0}
+    description = read_json(run / "run.json")
+    description["config"]["collect"]["no_longer_known"] = 1  # a run of another version can still be evaluated
+    write_json(run / "run.json", description)
     assert main(["mine", json.dumps(parameters)]) == 0
     assert f"{base.version}: " in capsys.readouterr().out
     stage = EvaluationParameters(**parameters).stage  # type: ignore[arg-type]
