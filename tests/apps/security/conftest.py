@@ -142,7 +142,7 @@ def _make(kept: contextlib.ExitStack, folder: Path, make_run: Callable[..., Path
     )  # fmt: skip
     catalogue = Catalogue(CatalogueConfig(runs=folder / "runs", seconds=0.0))
     kept.callback(catalogue.close)
-    gate = GateConfig(sends=RateConfig(60, 30.0), strangers=RateConfig(400, 100.0))
+    gate = GateConfig(sends=RateConfig(100, 0.5), strangers=RateConfig(400, 100.0))
     server = create_app(Services(catalogue, strips=Strips(folder / "cache")), AppSecurity(access, gate=gate))
     url = kept.enter_context(served(server))
     port = int(url.rsplit(":", 1)[1])

@@ -169,8 +169,10 @@ def test_each_user_has_a_rate_of_her_own(guarded: SimpleNamespace) -> None:
     ann, opa = guarded.client(), guarded.client()
     ann.sign_in("ann")
     opa.sign_in("opa")
-    flood = [ann.ask("/gradio_api/reset", b"x").status for _ in range(150)]
-    assert 429 in flood
+    sent = 0
+    while sent < 400 and ann.ask("/gradio_api/reset", b"x").status != 429:
+        sent += 1
+    assert 90 < sent < 400
     assert opa.ask("/gradio_api/reset", b"x").status != 429
 
 
