@@ -88,7 +88,7 @@ def _assign(kind: Any, values: dict[str, Any], path: list[str], value: Any, key:
         if values.get(name) is None:  # a group that was absent begins with its defaults
             values[name] = {}
         _assign(inner, values[name], rest, value, key)
-    elif dataclasses.is_dataclass(inner) and value is not None:
+    elif dataclasses.is_dataclass(inner) and not isinstance(value, dict | None):  # whole, as JSON, it may be set
         parts = ", ".join(field.name for field in dataclasses.fields(inner))
         raise WovrError(f"--set {key}: {name} is a group; set one of its keys: {parts}")
     else:
