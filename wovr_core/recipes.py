@@ -155,7 +155,7 @@ def wan22_5b() -> Recipe:
 
 
 def gpu24() -> Recipe:
-    """A world model of 220 M at 128 px, on one GPU of 24 GB."""
+    """A world model of 200 M at 128 px, on one GPU of 24 GB."""
     from wovr_core import recipes_large
 
     return recipes_large.gpu24()

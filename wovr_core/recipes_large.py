@@ -67,7 +67,7 @@ def wan22_5b() -> Recipe:
 
 
 def gpu24() -> Recipe:
-    """One GPU of 24 GB, nothing downloaded: a world model of 220 M at 128 px on an autoencoder of its own."""
+    """One GPU of 24 GB, nothing downloaded: a world model of 200 M at 128 px on an autoencoder of its own."""
     size = 128
     transformer = TransformerTraining(
         steps=60000, batch=16, learning_rate=2e-4, warmup=1000, ema_decay=0.999, large=LargeTraining()
