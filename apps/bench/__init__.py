@@ -35,6 +35,7 @@ BENCHES: dict[str, str] = {
     "jobs": "apps.bench.jobs",
     "io": "apps.bench.io",
     "doctor": "apps.bench.doctor",
+    "gallery": "apps.bench.gallery",
     "robot": "apps.bench.robot",
     "review": "apps.bench.review",
 }

@@ -23,9 +23,10 @@ from workbench.catalogue.opening import desk_of, evidence_of
 from workbench.catalogue.query import ORDERS, QueryError, parse_query
 from workbench.catalogue.saved_filters import SavedFilters
 from workbench.catalogue.strips import MIME, Strips
+from workbench.review.labelling import Labelling
 from workbench.scrubber.desk import SpanDesk
 from workbench.server.roles import Role
-from workbench.store.items import Item
+from workbench.store.items import REAL, Item
 from wovr_core.errors import WovrError
 from wovr_core.files import wovr_home
 
@@ -48,7 +49,12 @@ def build(services: Services) -> PageParts:
     catalogue, packs, payloads = services.catalogue, services.packs, services.payloads
 
     def desk_for(item: Item, request: Any) -> SpanDesk:
-        return replace(desk_of(catalogue, item), can_edit=services.user_of(request).may(Role.ANNOTATOR))
+        user, everyone = services.user_of(request), desk_of(catalogue, item)
+        spans = everyone.store
+        if item.kind != REAL:  # what two label blind is blind here too
+            annotations = catalogue.annotations(item)
+            spans = Labelling(services.queue).spans_of(user, item.id, spans, annotations.log)
+        return replace(everyone, store=spans, can_edit=user.may(Role.ANNOTATOR))
 
     def desk(item_id: str, request: Any) -> SpanDesk | None:
         item = catalogue.find(item_id)
