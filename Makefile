@@ -14,7 +14,7 @@ help:
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[app,notebook,postgres,ray,tracking,data,scale,robot,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[app,notebook,postgres,ray,tracking,data,large,robot,dev]"
 	@touch $@
 
 system:

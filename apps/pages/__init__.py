@@ -38,7 +38,7 @@ PAGES: tuple[PageInfo, ...] = (
     PageInfo("branch", "Branch", "apps.pages.branch", "Change a chunk of actions, imagine on, and replay it for real"),
     PageInfo("compare", "Compare", "apps.pages.compare", "Two policies or world models on the same starts, as pairs"),
     PageInfo("train", "Train", "apps.pages.train", "Launch stages from a recipe; watch, cancel and resume jobs"),
-    PageInfo("evaluate", "Evaluate", "apps.pages.evaluate", "Real trials of any policy, with intervals and start by start"),
+    PageInfo("evaluate", "Evaluate", "apps.pages.evaluate", "Real trials of any policy, start by start"),
     PageInfo("lineage", "Lineage", "apps.pages.lineage", "What each policy, world model and reward was made from"),
     PageInfo("robot", "Robot", "apps.pages.robot", "Arm a robot, run blinded evaluations, label and report"),
     PageInfo("teach", "Teach", "apps.pages.teach", "A guided tour for a class, from imagined pictures to PACE"),

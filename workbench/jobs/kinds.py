@@ -8,6 +8,7 @@ The pipeline and its stages are there from the start. Others are added by the mo
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -74,6 +75,8 @@ def _all_given(kind: type, spec: JobSpec) -> None:
 
 
 _REGISTERED: dict[str, JobKind] = {}
+_OWN = ("workbench.jobs.ray_launch", "workbench.retrain", "workbench.launching.evaluation")
+"""Modules of the workbench that register kinds when they are imported."""
 
 
 def register_kind(kind: JobKind) -> JobKind:
@@ -86,7 +89,7 @@ def register_kind(kind: JobKind) -> JobKind:
 
 def find_kind(name: str) -> JobKind:
     """Raises UnknownNameError ("did you mean")."""
-    found = _REGISTERED.get(name) or _stage_kinds().get(name)
+    found = _REGISTERED.get(name) or _stage_kinds().get(name) or _all_registered().get(name)
     if found is None:
         raise UnknownNameError("kind of job", name, [*_stage_kinds(), *_REGISTERED])
     return found
@@ -94,7 +97,13 @@ def find_kind(name: str) -> JobKind:
 
 def kinds() -> dict[str, JobKind]:
     """All of them by name, the pipeline first."""
-    return {**_stage_kinds(), **_REGISTERED}
+    return {**_stage_kinds(), **_all_registered()}
+
+
+def _all_registered() -> dict[str, JobKind]:
+    for module in _OWN:  # late: they build on this one
+        importlib.import_module(module)
+    return _REGISTERED
 
 
 def _stage_kinds() -> dict[str, JobKind]:
