@@ -245,7 +245,8 @@ class Page {
     const real = evidence.verdict === "not_audited";
     this.ui.item.replaceChildren(this.back(), h("p", { class: "task", text: `“${evidence.instruction}”` }),
       h("div", { class: "verdict" }, h("span", { class: `wovr-chip ${evidence.verdict}`, text: real ? evidence.kind_title : evidence.verdict_title }), real ? null : h("span", { class: "kind", text: evidence.kind_title })),
-      ...evidence.groups.map((group) => h("section", {}, h("h3", { text: group.title }), h("dl", {}, ...group.rows.map((row) => this.fact(row))))));
+      ...evidence.groups.map((group) => h("section", {}, h("h3", { text: group.title }), h("dl", {}, ...group.rows.map((row) => this.fact(row))))),
+      ...(evidence.imagined ? [this.branchLink(evidence.id)] : []));
     this.focusScrubber(evidence.id);
   }
 
@@ -258,6 +259,17 @@ class Page {
 
   back() {
     return h("div", { class: "head" }, h("button", { type: "button", text: "‹ Gallery", onclick: () => this.leave() }));
+  }
+
+  /** Leads to page Branch, at the frame that the scrubber stands at (it keeps it in the address). */
+  branchLink(id) {
+    const target = () => {
+      const frame = new URLSearchParams(location.search).get("f");
+      return `branch?${new URLSearchParams({ rollout: id, ...(frame ? { frame } : {}) })}`;
+    };
+    const link = h("a", { class: "wovr-button", href: target(), text: "Branch from this frame" });
+    link.addEventListener("click", () => { link.href = target(); });
+    return link;
   }
 
   notOpened(evidence) {

@@ -77,9 +77,7 @@ def test_share_is_refused(value: str) -> None:
     check_share({"GRADIO_SHARE": "False"})
 
 
-@pytest.mark.parametrize(
-    "argv", [["--share"], ["--host", "0.0.0.0"], ["/no/such/folder"], ["--demo"], ["--port", "70000"]]
-)
+@pytest.mark.parametrize("argv", [["--share"], ["--host", "0.0.0.0"], ["/no/such/folder"], ["--port", "70000"]])
 def test_the_command_refuses_in_one_line(
     argv: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -275,6 +275,8 @@ def test_a_link_to_nothing_and_a_server_that_is_gone(site: SimpleNamespace, make
     opened(page, "a/imagine/r-false")
     page.keyboard.press("ArrowRight")
     page.wait_for_url("**rollout=a%2Fimagine%2Fr-false&f=1")
+    page.locator(".wovr-item a", has_text="Branch from this frame").click()
+    page.wait_for_url("**/branch?rollout=a%2Fimagine%2Fr-false&frame=1**")
 
 
 @pytest.mark.security

@@ -78,6 +78,7 @@ def evidence_of(item: Item) -> dict[str, Any]:
         "verdict": item.verdict,
         "verdict_title": VERDICTS[item.verdict],
         "kind_title": KINDS[item.kind],
+        "imagined": item.kind != REAL,
         "groups": [group for group in groups if group["rows"]],
     }
 

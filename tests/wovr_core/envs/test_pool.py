@@ -182,7 +182,9 @@ def test_a_closed_or_busy_pool_says_so() -> None:
 def run_script(body: str) -> subprocess.Popen[str]:
     """A parent of its own, in a process group of its own, that runs `body` after the imports."""
     script = (
-        f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(HERE)!r}]\n"
+        f"import signal, sys; sys.path[:0] = [{str(ROOT)!r}, {str(HERE)!r}]\n"
+        # A shell starts what it puts into the background deaf to Ctrl-C, and that is inherited down to here.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import pool_jobs\nfrom wovr_core.envs.pool import EnvPool\n"
         f"if __name__ == '__main__':\n    {body}\n"
     )
