@@ -122,9 +122,11 @@ def corruptions(sights: Sequence[Sight], tasks: Sequence[TaskId]) -> dict[str, C
 def clips_of(
     suite: str, per_task: int, size: int, tasks: Sequence[int] = tuple(range(10))
 ) -> tuple[list[Sight], list[TaskId]]:
-    """Scripted demonstrations of a suite, and its tasks; those that are not below WOVR_HOME yet are made."""
+    """Scripted demonstrations of a suite, as far as there are rules for it, and its tasks; those that are not below
+    WOVR_HOME yet are made."""
     from wovr_core.data.episode_files import SUFFIX, read_episode, write_episode
     from wovr_core.envs import libero_suites
+    from wovr_core.envs.expert.composition import can_compose
     from wovr_core.envs.expert.demonstrations import ExpertConfig, run_expert_episode
     from wovr_core.envs.libero import LiberoConfig, LiberoEnv
 
@@ -136,6 +138,8 @@ def clips_of(
             path: Path = folder / f"{task}-{seed}{SUFFIX}"
             if not path.exists():
                 env = env or LiberoEnv(LiberoConfig(suite=suite, size=size), task)
+                if not can_compose(env.goal):
+                    break  # nobody to demonstrate it
                 made = run_expert_episode(env, 7000 + 13 * seed + task, ExpertConfig())
                 write_episode(folder, replace(made, id=path.stem, sim_states=None, clean_actions=None))
             episode = read_episode(path)

@@ -163,8 +163,7 @@ def test_two_processes_train_what_one_does_with_two_shares(config, episodes, tmp
     for name in ("world_model", "world_model_last"):
         one, two = weights(tmp_path / "alone" / name), weights(tmp_path / "pair" / name)
         # Where a gradient is nothing but rounding, Adam still takes whole steps: sums in another order differ there.
-        assert distance(one, two) < 0.02 * distance(one, start)
-        assert shard or differences(one, two) < 1e-5
+        assert distance(one, two) < (0.02 if shard else 1e-3) * distance(one, start)
     lines = [m for m in read_metrics(tmp_path / "pair" / "metrics.jsonl") if m["phase"] == "transformer"]
     assert [m["step"] for m in lines] == [3]  # one process writes
 

@@ -36,6 +36,11 @@ def compose(goal: tuple[Clause, ...]) -> tuple[Subgoal, ...]:
     return tuple(subgoal for _, subgoals in sorted(made, key=lambda m: m[0]) for subgoal in subgoals)
 
 
+def can_compose(goal: tuple[Clause, ...]) -> bool:
+    """Whether there is a rule for each of the clauses."""
+    return all(any(rule.matches(clause) for rule in RULES) for clause in goal)
+
+
 def active(env: Any, but: tuple[Subgoal, ...] = ()) -> Subgoal | None:
     """The first subgoal of a LiberoEnv's task that is not done now, those of `but` left out; None if all are.
 
