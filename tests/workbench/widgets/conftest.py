@@ -28,9 +28,25 @@ def _write(path: Path, *cells: str) -> None:
     path.write_text(json.dumps(body | {"nbformat": 4, "nbformat_minor": 5}))
 
 
+def _run_cell(page: Any, index: int) -> None:
+    """Until it has an output. JupyterLab drops what it is told before its kernel is connected, at times while it
+    shows the cell as running: whenever the kernel rests and nothing has come, it is told again."""
+    cell = page.locator(".jp-Notebook .jp-CodeCell").nth(index)
+    resting = page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")
+    for _ in range(60):
+        if cell.locator(".jp-OutputArea-output").count():
+            return
+        if resting.count():
+            cell.locator(".cm-content").click(timeout=90_000)
+            page.keyboard.press("Shift+Enter")
+        page.wait_for_timeout(2000)
+    raise AssertionError(f"cell {index} has no output")
+
+
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
-    """JupyterLab on a free loopback port, with folders of its own; `write(name, *cells)` makes a notebook in `work`."""
+    """JupyterLab on a free loopback port, with folders of its own; `write(name, *cells)` makes a notebook in `work`,
+    `run_cell(page, index)` runs a cell that has an output."""
     root = tmp_path_factory.mktemp("lab")
     work = root / "work"
     work.mkdir()
@@ -54,7 +70,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
         server = subprocess.Popen(command, env=environment, cwd=work, stdout=log, stderr=subprocess.STDOUT)
     try:
         url = _address(root / "lab.log", server, token)
-        yield SimpleNamespace(url=url, token=token, work=work, write=lambda name, *cells: _write(work / name, *cells))
+        write = lambda name, *cells: _write(work / name, *cells)  # noqa: E731
+        yield SimpleNamespace(url=url, token=token, work=work, write=write, run_cell=_run_cell)
     finally:
         server.terminate()
         try:

@@ -12,7 +12,7 @@ pytest.importorskip("anywidget")
 pytest.importorskip("jupyterlab")
 pytest.importorskip("playwright")
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from apps.bench.browser import chromium, chromium_path
 
@@ -38,17 +38,6 @@ launch = Launch("smoke", "pretend", "mine", {"sft.steps": 7})
 launch"""
 
 
-def _run_cell(page: Page, index: int) -> None:
-    """Again until it is taken: JupyterLab drops what it is told before its kernel is connected."""
-    cell = page.locator(".jp-Notebook .jp-CodeCell").nth(index)
-    for _ in range(40):
-        cell.locator(".cm-content").click(timeout=SLOW)
-        page.keyboard.press("Shift+Enter")
-        page.wait_for_timeout(1500)
-        if (cell.locator(".jp-InputPrompt").first.text_content() or "").strip() != "[ ]:":
-            return
-
-
 def test_gallery_scrubber_launch_and_watch(lab: SimpleNamespace, make_run: Callable[..., Path]) -> None:
     make_run(lab.work / "runs", "a")
     lab.write("work.ipynb", GALLERY, LAUNCH, "JobWatch(launch.job)")
@@ -59,7 +48,7 @@ def test_gallery_scrubber_launch_and_watch(lab: SimpleNamespace, make_run: Calla
         page.goto(f"{lab.url}/lab/tree/work.ipynb?token={lab.token}")
         page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").first.wait_for(state="attached", timeout=SLOW)
 
-        _run_cell(page, 0)
+        lab.run_cell(page, 0)
         page.locator(".wovr-gallery-widget[data-state=ready]").wait_for(timeout=SLOW)
         expect(page.locator(".tile")).to_have_count(4)
         widths = "[...document.querySelectorAll('.tile img')].map((image) => image.naturalWidth)"
@@ -71,13 +60,13 @@ def test_gallery_scrubber_launch_and_watch(lab: SimpleNamespace, make_run: Calla
         expect(page.locator(".scrubber-root .title")).to_have_text("r-false")
         expect(page.locator(".tile")).to_have_attribute("aria-pressed", "true")
 
-        _run_cell(page, 1)
+        lab.run_cell(page, 1)
         page.locator(".wovr-launch[data-ready=yes]").wait_for(timeout=SLOW)
         expect(page.locator("[data-field='changes.sft.steps']")).to_have_value("7")
         page.get_by_role("button", name="Launch", exact=True).click()
         done = page.locator(".wovr-widget .wovr-job[data-state=succeeded]")
         done.wait_for(timeout=SLOW)
         expect(done.locator(".wovr-log")).to_contain_text("hello from <b>the job</b>")
-        _run_cell(page, 2)
+        lab.run_cell(page, 2)
         expect(done).to_have_count(2, timeout=SLOW)
         assert problems == []

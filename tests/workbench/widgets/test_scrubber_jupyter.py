@@ -66,7 +66,7 @@ def driver(lab: SimpleNamespace) -> Iterator[Any]:
         page.locator(".jp-Notebook .jp-CodeCell").first.click(timeout=90_000)
         indicator = page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").first
         indicator.wait_for(state="attached", timeout=60_000)
-        page.keyboard.press("Shift+Enter")
+        lab.run_cell(page, 0)
         driver = checks.Driver(page, lambda: SpanLog(lab.work / "annotations.jsonl").spans("numbered"))
         page.locator(".scrubber-root[data-state=ready]").wait_for(state="attached", timeout=90_000)
         page.locator(".scrubber-root").scroll_into_view_if_needed()
