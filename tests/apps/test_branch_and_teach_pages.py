@@ -16,7 +16,7 @@ from apps.services import Services
 from workbench.catalogue.catalogue import Catalogue, CatalogueConfig
 from workbench.forks.service import Forks
 from workbench.server.roles import Role, User
-from workbench.starter.unpack import available, unpack
+from workbench.starter.unpack import unpack
 
 ANN, EVE = User("ann", Role.ANNOTATOR), User("eve", Role.VIEWER)
 IMAGINE = {
@@ -63,7 +63,6 @@ def test_a_viewer_may_look_and_not_imagine(services: Services) -> None:
     assert "takes the role annotator" in answers.answer({"op": "replay", "fork": "x"}, EVE)["error"]
 
 
-@pytest.mark.skipif(not available(), reason="this checkout holds no starter pack")
 def test_the_tour_unpacks_what_it_teaches_on(tmp_path: Path) -> None:
     lessons = Lessons(Services(Catalogue(CatalogueConfig(runs=tmp_path / "runs", seconds=0.0))))
     answer = lessons.answer({"op": "tour"}, EVE)
@@ -77,7 +76,6 @@ def test_the_tour_unpacks_what_it_teaches_on(tmp_path: Path) -> None:
 
 @pytest.mark.browser
 @pytest.mark.timeout(240)
-@pytest.mark.skipif(not available(), reason="this checkout holds no starter pack")
 def test_both_pages_in_a_browser(tmp_path: Path) -> None:
     pytest.importorskip("playwright")
     from playwright.sync_api import expect

@@ -13,7 +13,7 @@ import torch
 from workbench.run_data import RunData
 from workbench.starter import DATA
 from workbench.starter.rounding import psnr, rounded
-from workbench.starter.unpack import available, demo_run, manifest, unpack
+from workbench.starter.unpack import demo_run, manifest, unpack
 from wovr_core.errors import CorruptFileError, WovrError
 from wovr_core.files import read_json, sha256_file, write_bytes, write_json
 
@@ -82,7 +82,6 @@ def test_matrices_are_rounded_and_the_rest_is_left() -> None:
     assert psnr(black, black + 255) == pytest.approx(0)
 
 
-@pytest.mark.skipif(not available(), reason="this checkout holds no starter pack")
 def test_the_pack_that_is_shipped(tmp_path: Path) -> None:
     """Small enough; opens as a run; its weights draw its rollouts again."""
     from workbench.branch import keyframe_of, reopen

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from workbench.starter.unpack import available, manifest, unpack
+from workbench.starter.unpack import manifest, unpack
 from workbench.tour.steps import tour
 from wovr_core.errors import WovrError
 
@@ -34,7 +34,6 @@ def test_a_run_without_audits_says_what_to_do(make_run: Callable[..., Path], tmp
         tour(run)
 
 
-@pytest.mark.skipif(not available(), reason="this checkout holds no starter pack")
 def test_the_starter_pack_has_all_ten(tmp_path: Path) -> None:
     steps = tour(unpack(runs=tmp_path / "runs").path)
     assert [s.key for s in steps] == [
