@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from workbench.film_strips import as_seen
 from workbench.run_data import RunData
-from workbench.scrubber.payload import Payload, from_rollout
+from workbench.scrubber.payload import Payload
+from workbench.side_by_side import laid_over
 from wovr_core.errors import WovrError
 from wovr_core.files import read_json
 from wovr_core.imagination import imagine_actions
@@ -24,7 +24,7 @@ from wovr_core.model_files import POLICY, REWARD, WORLD_MODEL, version_of
 from wovr_core.rl.advantages import discounted_return
 from wovr_core.rl.loss_mask import valid_steps
 from wovr_core.stages.imagine import Simulator, make_env
-from wovr_core.types import CHUNK, Episode, FloatArray, Keyframe, Rollout
+from wovr_core.types import CHUNK, FloatArray, Keyframe, Rollout
 from wovr_core.world_model.env import WorldModelEnv
 
 MADE_BY = {POLICY: ("sft", "rl", "rl_evolved"), WORLD_MODEL: ("world_model", "refine"), REWARD: ("reward", "refine")}
@@ -79,30 +79,34 @@ def branch(env: WorldModelEnv, rollout: Rollout, chunk: int, actions: FloatArray
     changed[chunk * CHUNK : (chunk + 1) * CHUNK] = actions
     tokens[chunk], log_probs[chunk:] = -1, np.nan
     frames, p_success = imagine_actions(env, keyframe_of(rollout), changed, rollout.sampler_seed)
-    success = torch.from_numpy(p_success[None, 1:]) >= env.config.success_threshold
-    return replace(
+    branched = replace(
         rollout,
         id=f"{rollout.id}-b{chunk}-{hashlib.sha256(changed.tobytes()).hexdigest()[:6]}",
         frames=frames,
         actions=changed,
         action_tokens=tokens,
         log_probs=log_probs,
-        p_success=p_success,
-        loss_mask=valid_steps(success).numpy().reshape(chunks, CHUNK),
-        reward=float(discounted_return(success, discount)[0]),
         info=rollout.info | {"branch_of": rollout.id, "branch_chunk": str(chunk)},
     )
+    return judged(branched, p_success, env.config.success_threshold, discount)
+
+
+def judged(rollout: Rollout, p_success: FloatArray, threshold: float, discount: float) -> Rollout:
+    """The rollout with another judgement of its frames, and what follows from it: the mask and the return.
+
+    Args:
+        p_success: (K*C+1,), of the frames; the start itself earns nothing.
+        threshold: from which on a frame counts as a success.
+        discount: per action, of the return.
+    """
+    success = torch.from_numpy(p_success[None, 1:]) >= threshold
+    mask = valid_steps(success).numpy().reshape(-1, CHUNK)
+    return replace(rollout, p_success=p_success, loss_mask=mask, reward=float(discounted_return(success, discount)[0]))
 
 
 def side_by_side(original: Rollout, branched: Rollout) -> Payload:
     """For the scrubber: original and branch as its panes, their difference, and the branch's curves."""
-    stand_in = Episode(
-        original.id, original.task, 0, "imagined", as_seen(original).frames, original.actions,
-        np.zeros(len(original.frames), dtype=np.bool_),
-    )  # fmt: skip
-    payload = from_rollout(as_seen(branched), stand_in)
-    titles = {"real": "original", "imagined": "branch", "difference": "|branch - original|"}
-    panes = [pane | {"title": titles[pane["key"]]} for pane in payload.meta["panes"]]
+    payload = laid_over(original, branched, titles=("original", "branch", "|branch - original|"))
     p_before: dict[str, Any] = next(c for c in payload.meta["curves"] if c["key"] == "p_success")
     p_before = p_before | {
         "key": "p_original", "title": "p, original", "values": _padded(original.p_success, len(branched.frames)),
@@ -116,7 +120,7 @@ def side_by_side(original: Rollout, branched: Rollout) -> Payload:
     start = int(branched.info["branch_chunk"]) * CHUNK
     badge = {"text": f"chunk {branched.info['branch_chunk']} changed", "tone": "warn"}
     badges = [badge, *(b for b in payload.meta["badges"] if "imagined" in b["text"])]
-    return payload.with_meta(panes=panes, curves=[*curves, p_before], badges=badges, frame=start)
+    return payload.with_meta(curves=[*curves, p_before], badges=badges, frame=start)
 
 
 def _padded(values: FloatArray, n: int) -> list[float | None]:

@@ -15,20 +15,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from workbench.branch import keyframe_of
-from workbench.film_strips import as_seen
+from workbench.branch import judged, keyframe_of
 from workbench.jobs.kinds import JobKind, module_command, register_kind
 from workbench.jobs.spec import JobSpec, Resources
 from workbench.run_data import RunData
 from workbench.scrubber import divergence
-from workbench.scrubber.payload import Payload, from_rollout
+from workbench.scrubber.payload import Payload
+from workbench.side_by_side import laid_over
 from wovr_core.config import from_dict
 from wovr_core.data.corrections import MANIFEST, CorrectionSet
 from wovr_core.errors import UnknownNameError, WovrError
 from wovr_core.files import read_json
 from wovr_core.imagination import imagine_actions
 from wovr_core.recipes import Recipe
-from wovr_core.rl.loss_mask import valid_steps
 from wovr_core.run_folder import Run
 from wovr_core.stages import refine_world_model
 from wovr_core.stages.imagine import Simulator, make_env
@@ -136,28 +135,20 @@ def imagine_again(data: RunData, rollout: Rollout, version: str) -> Rollout:
     env = make_env(simulator, config["solver_steps"], chunks)
     frames, p_success = imagine_actions(env, keyframe_of(rollout), rollout.actions, rollout.sampler_seed)
     limit = env.config.success_threshold
-    success = torch.from_numpy(p_success[None, 1:]) >= limit
-    return replace(
+    again = replace(
         rollout,
         id=f"{rollout.id}-again-{version[:8]}",
         frames=frames,
-        p_success=p_success,
-        loss_mask=valid_steps(success).numpy().reshape(rollout.loss_mask.shape),
         log_probs=np.full_like(rollout.log_probs, np.nan),
         info=rollout.info | {"again": rollout.id, "success_threshold": str(limit)},
     )
+    return judged(again, p_success, limit, config["discount"])
 
 
 def before_and_after(before: Rollout, after: Rollout, real: Episode | None = None) -> Payload:
     """For the scrubber: the rollout as it was imagined, as it is now, their difference, and how far either is from
     what really happened, where that is known."""
-    stand_in = Episode(
-        before.id, before.task, 0, "imagined", as_seen(before).frames, before.actions,
-        np.zeros(len(before.frames), dtype=np.bool_),
-    )  # fmt: skip
-    payload = from_rollout(as_seen(after), stand_in)
-    titles = {"real": "imagined before", "imagined": "imagined after", "difference": "|after - before|"}
-    panes = [pane | {"title": titles[pane["key"]]} for pane in payload.meta["panes"]]
+    payload = laid_over(before, after, titles=("imagined before", "imagined after", "|after - before|"))
     by_key = {curve["key"]: curve for curve in payload.meta["curves"]}
     p_after = by_key["p_success"] | {"title": "p success, after"}
     p_before = p_after | {"key": "p_before", "title": "p success, before", "values": _rounded(before.p_success)}
@@ -178,7 +169,7 @@ def before_and_after(before: Rollout, after: Rollout, real: Episode | None = Non
         means = [float(gap.mean()) for gap in gaps.values()]
         tone = "good" if means[1] < means[0] else "warn"
         badges.append({"text": f"off reality by {means[0]:.1f} before, {means[1]:.1f} after (of 255)", "tone": tone})
-    return payload.with_meta(panes=panes, curves=[*curves, p_before, p_after], badges=badges, can_edit=False)
+    return payload.with_meta(curves=[*curves, p_before, p_after], badges=badges, can_edit=False)
 
 
 def _badge(when: str, rollout: Rollout) -> dict[str, str]:

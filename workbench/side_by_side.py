@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
+from workbench.film_strips import as_seen
 from workbench.scrubber.payload import Payload, PayloadConfig, PayloadError, from_episode, from_rollout
 from wovr_core.types import Episode, Rollout
 
@@ -42,6 +45,26 @@ def side_by_side(
         "curves": curves, "badges": badges, "actions": None, "mask": None, "can_edit": False,
     }  # fmt: skip
     return replace(parts[0], meta=meta, packs=packs)
+
+
+def laid_over(first: Rollout, second: Rollout, titles: tuple[str, str, str]) -> Payload:
+    """The payload of `second` with `first` in the place of reality: both, frame by frame, and their difference.
+
+    Its curves and badges are those of `second`; "divergence" is the difference, and "real_success" means nothing.
+
+    Args:
+        titles: of the panes: the first's, the second's, the difference's.
+
+    Raises:
+        DivergenceError: pictures of different sizes.
+    """
+    stand_in = Episode(
+        first.id, first.task, 0, "imagined", as_seen(first).frames, first.actions,
+        np.zeros(len(first.frames), dtype=np.bool_),
+    )  # fmt: skip
+    payload = from_rollout(as_seen(second), stand_in)
+    named = dict(zip((*_PANES, "difference"), titles, strict=True))
+    return payload.with_meta(panes=[pane | {"title": named[pane["key"]]} for pane in payload.meta["panes"]])
 
 
 def _alone(one: Episode | Rollout) -> Payload:

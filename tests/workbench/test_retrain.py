@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from workbench.corrections import CorrectionsConfig, make, source_of
 from workbench.flags import add_audit_flags, logged_flags
@@ -20,11 +23,13 @@ from workbench.retrain import (
     key_of,
     refine,
     refined,
+    stage_of,
     versions,
 )
 from workbench.run_data import RunData
 from wovr_core.errors import UnknownNameError, WovrError
-from wovr_core.types import Episode, Rollout
+from wovr_core.files import write_json
+from wovr_core.types import CHUNK, Episode, Keyframe, Rollout
 
 
 @pytest.fixture
@@ -65,6 +70,35 @@ def test_the_job_is_typed_and_names_no_path(run: Path) -> None:
         job_of("a", "../../etc")
     with pytest.raises(WovrError, match="needs the parameter corrections"):
         JobSpec("refine_corrected", "a").check()
+
+
+def test_a_rollout_imagined_again_is_judged_again(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its success is that of the new pictures, not the one that it was imagined with before."""
+
+    class Doubting:
+        """What was a success is none any more."""
+
+        config = SimpleNamespace(success_threshold=0.5)
+
+        def reset(self, keyframes: list[Keyframe], seeds: list[int]) -> Any:
+            return SimpleNamespace(frames=torch.zeros(1, 16, 16, 3, dtype=torch.uint8), p_success=torch.zeros(1))
+
+        def step(self, actions: torch.Tensor) -> Any:
+            frames = torch.zeros(1, CHUNK, 16, 16, 3, dtype=torch.uint8)
+            return SimpleNamespace(frames=frames, p_success=torch.full((1, CHUNK), 0.2))
+
+    monkeypatch.setattr("workbench.retrain.make_env", lambda *_: Doubting())
+    version = version_of(run)
+    write_json(run / stage_of(version) / "outputs.json", {"outputs": {}, "seconds": 1.0})
+    write_json(run / "imagine" / "config.json", {"config": {"solver_steps": 2, "discount": 0.9}})
+    data = RunData(run)
+    before = data.rollout("r-false")
+    after = imagine_again(data, before, version)
+    assert before.imagined_success
+    assert not after.imagined_success
+    assert after.loss_mask.all()
+    badges = [badge["text"] for badge in before_and_after(before, after).meta["badges"]]
+    assert badges == ["before: success", "after: no success"]
 
 
 def test_before_and_after_stand_side_by_side(

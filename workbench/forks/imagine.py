@@ -13,12 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from workbench.branch import keyframe_of
+from workbench.branch import judged, keyframe_of
 from workbench.forks.plan import Plan, PlanError, hold
 from wovr_core.errors import WovrError
 from wovr_core.policy.base import Policy
-from wovr_core.rl.advantages import discounted_return
-from wovr_core.rl.loss_mask import valid_steps
 from wovr_core.seeding import torch_generator
 from wovr_core.types import CHUNK, Rollout
 from wovr_core.world_model.env import WorldModelEnv
@@ -102,7 +100,6 @@ def imagine_fork(
     shared = plan.chunk * CHUNK + 1
     difference = float(np.abs(drawn[:shared].astype(np.int16) - original.frames[:shared]).mean())
     drawn[:shared], p[:shared] = original.frames[:shared], original.p_success[:shared]
-    success = torch.from_numpy(p[None, 1:]) >= env.config.success_threshold
     all_actions = np.concatenate(actions).astype(np.float32)
     rollout = replace(
         original,
@@ -111,9 +108,6 @@ def imagine_fork(
         actions=all_actions,
         action_tokens=np.stack(tokens).astype(np.int64),
         log_probs=np.stack(log_probs).astype(np.float32),
-        p_success=p,
-        loss_mask=valid_steps(success).numpy().reshape(total, CHUNK),
-        reward=float(discounted_return(success, discount)[0]),
         info=original.info
         | {
             "branch_of": original.id,
@@ -125,6 +119,7 @@ def imagine_fork(
         }
         | ({"temperature": f"{plan.temperature:g}", "policy_seed": str(plan.seed)} if plan.needs_policy else {}),
     )
+    rollout = judged(rollout, p, env.config.success_threshold, discount)
     return Fork(rollout, original, plan, difference)
 
 
