@@ -246,10 +246,10 @@ def notebook(browser: Browser, run: Path, scratch: Path, out: Path) -> None:
     """The first notebook in JupyterLab, executed, at its first scrubber."""
     work = scratch / "notebook"
     work.mkdir()
-    shutil.copy(ROOT / "notebooks" / "01_first_look.ipynb", work)
+    shutil.copy(ROOT / "notebooks" / "00_first_look.ipynb", work)
     with jupyterlab(work, scratch / "jupyter", {"WOVR_RUN": str(run)}) as (url, token):
         page = browser.new_page(viewport={"width": 1280, "height": 720})
-        page.goto(f"{url}/doc/tree/01_first_look.ipynb?token={token}")
+        page.goto(f"{url}/doc/tree/00_first_look.ipynb?token={token}")
         page.wait_for_function("window.jupyterapp?.commands.hasCommand('notebook:run-all-cells')", timeout=90_000)
         page.add_style_tag(content=".Toastify { display: none !important; }")  # JupyterLab asks about news
         error = page.evaluate(_RUN_ALL)

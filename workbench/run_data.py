@@ -53,6 +53,11 @@ class RunData:
         path = self.path / "audit" / "rows.json"
         return list(read_json(path)) if path.is_file() else []
 
+    def all_audit_rows(self) -> list[dict[str, Any]]:
+        """Of every rollout that was audited, the starter pack's left-out ones too."""
+        path = self.path / "audit" / "all_rows.json"
+        return list(read_json(path)) if path.is_file() else self.audit_rows()
+
     def rollout(self, rollout_id: str) -> Rollout:
         """An audited rollout."""
         return read_rollout(self.path / "imagine" / "rollouts" / f"{rollout_id}{SUFFIX}")

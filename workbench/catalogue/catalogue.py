@@ -275,14 +275,15 @@ def find_runs(config: CatalogueConfig) -> tuple[dict[Path, str], list[RunProblem
     return named, problems
 
 
-def newest(recipe: str | None = None, runs: Path | None = None) -> Path | None:
-    """The newest run below $WOVR_HOME/runs that has anything finished, of one recipe if one is named."""
+def newest(recipe: str | None = None, runs: Path | None = None, stages: Sequence[str] = ()) -> Path | None:
+    """The newest run below $WOVR_HOME/runs that has anything finished, or all of `stages`; of one recipe if named."""
     for path in find_runs(CatalogueConfig(runs=runs or wovr_home() / "runs"))[0]:
         try:
             data = RunData(path)
         except (WovrError, OSError, KeyError, TypeError, ValueError):
             continue
-        if data.stages and (recipe is None or data.description.get("recipe") == recipe):
+        fits = recipe is None or data.description.get("recipe") == recipe
+        if fits and data.stages and all(stage in data.stages for stage in stages):
             return path
     return None
 

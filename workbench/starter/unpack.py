@@ -9,7 +9,7 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,12 +32,12 @@ class Unpacked:
     """Files that differ from the pack's, and were left alone."""
 
 
-def demo_run(runs: Path | None = None) -> Path:
-    """The newest demo run that has anything finished; the starter pack, unpacked, where there is none.
+def demo_run(runs: Path | None = None, stages: Sequence[str] = ()) -> Path:
+    """The newest demo run that has anything finished, or all of `stages`; the starter pack, unpacked, if there is none.
 
     Raises WovrError, saying how to make one, where this package came without its pack.
     """
-    found = newest("demo", runs)
+    found = newest("demo", runs, stages)
     if found is not None:
         return found
     if not available():

@@ -12,7 +12,6 @@ import numpy as np
 from workbench.run_data import RunData
 from wovr_core.data.episode_files import SUFFIX, read_rollout
 from wovr_core.errors import CorruptFileError, WovrError
-from wovr_core.files import read_json
 from wovr_core.statistics import proportion_interval
 from wovr_core.types import Rollout
 
@@ -84,13 +83,12 @@ def read_material(run: Path) -> Material:
     rows = [row for row in data.audit_rows() if _rollout_path(run, row).is_file()]
     if not rows:
         raise WovrError(f"{run} holds no audited rollout; open the starter pack, or make a run with `wovr demo`")
-    everything = run / "audit" / "all_rows.json"
     try:
         return Material(
             data=data,
             rollouts={str(row["rollout_id"]): read_rollout(_rollout_path(run, row)) for row in rows},
             rows=rows,
-            all_rows=list(read_json(everything)) if everything.is_file() else data.audit_rows(),
+            all_rows=data.all_audit_rows(),
         )
     except (KeyError, TypeError) as error:
         raise CorruptFileError(f"{run / 'audit' / 'rows.json'} has a row that cannot be read ({error})") from error

@@ -18,25 +18,24 @@
 # the training went, scrubs through what was imagined beside what really happened, changes one decision of the policy
 # to see what the world model makes of it, and ends with the question that matters: can imagined successes be believed?
 #
-# It opens the newest run under `WOVR_HOME`, or the one that the environment variable `WOVR_RUN` names. `wovr demo`
-# makes one in about 12 minutes.
+# It opens the run that the environment variable `WOVR_RUN` names, else the newest whole run of the recipe `demo` under
+# `WOVR_HOME` (`wovr demo` makes one in about 12 minutes), else the starter pack: a real demo run made small.
 
 # %%
 import os
 
 from workbench import plots
 from workbench.branch import branch, reopen, side_by_side
-from workbench.catalogue.catalogue import newest
 from workbench.film_strips import as_seen
 from workbench.run_data import RunData
+from workbench.starter.unpack import demo_run
 from workbench.widgets import Scrubber
 from wovr_core.run_folder import resolve_run
 from wovr_core.statistics import format_rate
 from wovr_core.types import CHUNK
 
-path = resolve_run(os.environ["WOVR_RUN"]) if "WOVR_RUN" in os.environ else newest("demo") or newest()
-assert path, "there is no run yet; make one with `wovr demo`"
-run = RunData(path)
+whole = ("sft", "world_model", "rl", "rl_evolved", "imagine", "audit", "evaluate")
+run = RunData(resolve_run(os.environ["WOVR_RUN"]) if "WOVR_RUN" in os.environ else demo_run(stages=whole))
 print(f"{run.name}: recipe {run.description['recipe']}, {len(run.stages)} stages finished")
 
 # %% [markdown]
@@ -52,7 +51,10 @@ plots.curve(run.metrics("sft", "training"), {"loss": "cross-entropy"}, "Base pol
 plots.closed_loop_quality(run.outputs("world_model")["quality"])
 
 # %%
-rl = [line | {"step": i} for i, line in enumerate(run.metrics("rl", "training") + run.metrics("rl_evolved", "training"), 1)]
+rl = [
+    line | {"step": i}
+    for i, line in enumerate(run.metrics("rl", "training") + run.metrics("rl_evolved", "training"), 1)
+]
 plots.curve(rl, {"imagined_success_rate": "imagined success"}, "Masked GRPO in imagination", "share", x="update")
 
 # %% [markdown]
@@ -72,7 +74,9 @@ plots.success_rates(rates, "Real success")
 # beside the run, and the app (`wovr app`) shows it too.
 
 # %%
-rows = sorted(run.audit_rows(), key=lambda r: (not (r["imagined_success"] and not r["real_success"]), -max(r["divergence"])))
+rows = sorted(
+    run.audit_rows(), key=lambda r: (not (r["imagined_success"] and not r["real_success"]), -max(r["divergence"]))
+)
 rollout, replay = run.rollout(rows[0]["rollout_id"]), run.replay(rows[0]["rollout_id"])
 print(f"“{rollout.task.instruction}”, from {rollout.start.episode_id} frame {rollout.start.step}")
 Scrubber(as_seen(rollout), as_seen(replay), log=run.path / "annotations.jsonl")
@@ -105,7 +109,8 @@ for depth, rate in audit["by_depth"].items():
 print("real successes among imagined failures:", format_rate(*audit["false_failure"]))
 
 # %%
-plots.divergence(run.audit_rows())
+plots.divergence(run.all_audit_rows())
 
 # %% [markdown]
-# Next: `wovr app` shows all rollouts of all runs with filters, and keeps what you flag.
+# Next: what all this is made of: [LIBERO episodes and their conventions](01_libero_episodes.ipynb). And `wovr app` shows
+# all rollouts of all runs with filters, and keeps what you flag.
