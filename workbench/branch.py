@@ -17,18 +17,19 @@ import torch
 from workbench.run_data import RunData
 from workbench.scrubber.payload import Payload
 from workbench.side_by_side import laid_over
+from workbench.store.checkpoints import checkpoints_of
 from wovr_core.errors import WovrError
 from wovr_core.files import read_json
 from wovr_core.imagination import imagine_actions
-from wovr_core.model_files import POLICY, REWARD, WORLD_MODEL, version_of
+from wovr_core.model_files import POLICY, REWARD, WORLD_MODEL
 from wovr_core.rl.advantages import discounted_return
 from wovr_core.rl.loss_mask import valid_steps
 from wovr_core.stages.imagine import Simulator, make_env
 from wovr_core.types import CHUNK, FloatArray, Keyframe, Rollout
 from wovr_core.world_model.env import WorldModelEnv
 
-MADE_BY = {POLICY: ("sft", "rl", "rl_evolved"), WORLD_MODEL: ("world_model", "refine"), REWARD: ("reward", "refine")}
-"""Kind of checkpoint -> the stages of a run that may hold it."""
+MODELS = (POLICY, WORLD_MODEL, REWARD)
+"""What an imagined rollout is made with."""
 
 
 def reopen(data: RunData, rollout: Rollout) -> WorldModelEnv:
@@ -38,7 +39,7 @@ def reopen(data: RunData, rollout: Rollout) -> WorldModelEnv:
         WovrError: the run no longer holds one of them.
     """
     config = read_json(data.path / "imagine" / "config.json")["config"]
-    checkpoints = {what: checkpoint_of(data.path, what, rollout.versions.get(what, "")) for what in MADE_BY}
+    checkpoints = {what: checkpoint_of(data.path, what, rollout.versions.get(what, "")) for what in MODELS}
     return make_env(Simulator(**checkpoints), config["solver_steps"], config["chunks"])
 
 
@@ -130,8 +131,7 @@ def _padded(values: FloatArray, n: int) -> list[float | None]:
 
 def checkpoint_of(run: Path, what: str, version: str) -> Path:
     """Where a run keeps a version of its policy, world model or reward. Raises WovrError when it does not."""
-    for stage in MADE_BY[what]:
-        path = run / stage / what
-        if (path / "manifest.json").is_file() and version_of(path) == version:
-            return path
+    for checkpoint in checkpoints_of(run, what):
+        if checkpoint.version == version:
+            return run / checkpoint.path
     raise WovrError(f"{run} no longer holds the {what.replace('_', ' ')} {version!r} that drew this rollout")

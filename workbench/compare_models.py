@@ -19,7 +19,7 @@ import numpy as np
 
 from workbench.compare import rate
 from workbench.run_data import RunData
-from workbench.store.checkpoints import FoundCheckpoint, find_checkpoints
+from workbench.store.checkpoints import checkpoints_of
 from wovr_core.data.episode_files import SUFFIX
 from wovr_core.data.tensor_files import open_file
 from wovr_core.errors import UnknownNameError, WovrError
@@ -75,7 +75,7 @@ def world_models(runs: Mapping[str, Path]) -> list[dict[str, Any]]:
     found = []
     for name, path in runs.items():
         versions = _audited_versions(path)
-        for checkpoint in _checkpoints(path):
+        for checkpoint in checkpoints_of(path, "world_model"):
             found.append(
                 {
                     "id": f"{name}@{checkpoint.version}",
@@ -93,7 +93,7 @@ def find_model(runs: Mapping[str, Path], model_id: str) -> ModelRecord:
     """By id, with its audited rollouts. Raises UnknownNameError, CorruptFileError."""
     run, _, version = model_id.rpartition("@")
     if run in runs:
-        for checkpoint in _checkpoints(runs[run]):
+        for checkpoint in checkpoints_of(runs[run], "world_model"):
             if checkpoint.version == version:
                 return ModelRecord(
                     id=model_id,
@@ -238,16 +238,6 @@ def _by_start(rollouts: Sequence[Imagined]) -> dict[str, list[Imagined]]:
 def _false_success(rollouts: Sequence[Imagined]) -> dict[str, Any]:
     imagined = [r for r in rollouts if r.imagined_success]
     return rate(sum(not r.real_success for r in imagined), len(imagined))
-
-
-def _checkpoints(run: Path) -> list[FoundCheckpoint]:
-    order = ("world_model", "refine")
-    found = [c for c in find_checkpoints(run) if c.kind == "world_model"]
-    found.sort(key=lambda c: (order.index(c.stage) if c.stage in order else len(order), c.stage))
-    unique: dict[str, FoundCheckpoint] = {}
-    for checkpoint in found:  # the stage that made a version first names it
-        unique.setdefault(checkpoint.version, checkpoint)
-    return list(unique.values())
 
 
 def _held_out(stage: Path, version: str) -> HeldOut | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 
 from workbench.store.checkpoints import Edge
 from workbench.store.lineage import ancestors, descendants
-from workbench.store.tables import CheckpointRow, LineageRow, Record, Run
+from workbench.store.rows import titles_of
+from workbench.store.tables import LineageRow, Record, Run
 
 LANES: dict[str, str] = {
     "policy": "policies",
@@ -113,7 +114,7 @@ def version_graph(session: Session, runs: Collection[int], run: str | None = Non
     known = dict.fromkeys(end for edge in edges for end in _ends(edge))
     kept = set(list(known)[:MOST])
     edges = [edge for edge in edges if all(end in kept for end in _ends(edge))]
-    titles = _titles(session, runs)
+    titles = titles_of(session, runs)
     nodes = [
         Node(kind, version, titles.get((kind, version), f"{LANES.get(kind, kind)} · {version[:8]}"), 0, 0,
              list(made.get((kind, version), ())))
@@ -137,17 +138,6 @@ def _edge(row: LineageRow) -> Edge:
 
 def _ends(edge: Edge) -> tuple[tuple[str, str], tuple[str, str]]:
     return (edge.parent_kind, edge.parent), (edge.child_kind, edge.child)
-
-
-def _titles(session: Session, runs: Collection[int]) -> Mapping[tuple[str, str], str]:
-    rows = session.execute(
-        select(CheckpointRow.kind, CheckpointRow.version, CheckpointRow.title)
-        .join(Run, Run.id == CheckpointRow.run_id).where(Run.id.in_(sorted(runs))).order_by(Run.made.desc())
-    )  # fmt: skip
-    titles: dict[tuple[str, str], str] = {}
-    for kind, version, title in rows:
-        titles.setdefault((kind, version), title)
-    return titles
 
 
 def _count(session: Session, runs: Collection[int], nodes: Iterable[Node]) -> None:

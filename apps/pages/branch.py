@@ -25,7 +25,7 @@ from workbench.catalogue.query import Query
 from workbench.film_strips import as_seen
 from workbench.forks import keep
 from workbench.forks.imagine import Fork
-from workbench.forks.models import has_policy
+from workbench.forks.models import policy_of
 from workbench.forks.plan import AFTERWARDS, MAX_CHUNKS, MAX_LENGTH, SOURCES, Plan, parse_plan
 from workbench.forks.replay import simulator_of
 from workbench.forks.service import Draft, Forks
@@ -135,7 +135,7 @@ class BranchAnswers:
                 "verdict": item.verdict,
                 "chunks": len(rollout.actions) // CHUNK,
                 "actions": [[round(float(v), 4) for v in row] for row in rollout.actions],
-                "policy": has_policy(run, rollout) is not None,
+                "policy": policy_of(run, rollout) is not None,
                 "simulator": _why_not(partial(simulator_of, run)),
             },
             "forks": self._kept(item, run),

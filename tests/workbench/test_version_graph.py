@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from workbench.catalogue.catalogue import Catalogue, CatalogueConfig
+from workbench.store.checkpoints import checkpoints_of
+from workbench.store.rows import titles_of
 from workbench.store.tables import LineageRow
 from workbench.version_graph import Graph, runs_with_lineage, version_graph
 
@@ -56,6 +58,17 @@ def test_who_made_what_over_runs(catalogue: Catalogue) -> None:
     titles = {node.id: node.title for node in graph.nodes}
     assert titles["policy:p0"] == "base · p0"
     assert titles["episodes:e0"].startswith("real episodes")
+
+
+def test_a_version_is_called_by_the_stage_that_made_it_first(catalogue: Catalogue, tmp_path: Path) -> None:
+    """A refinement that was no better hands on the world model it had: it is the first one still."""
+    checkpoint(tmp_path / "a", "refine", "world_model", "w1", episodes="e0,e1")
+    found = checkpoints_of(tmp_path / "a", "world_model")
+    assert [(c.stage, c.version) for c in found] == [("world_model", "w1")]
+    at = {node.id: node.title for node in graph_of(catalogue).nodes}
+    assert at["world_model:w1"] == "first · w1"
+    with catalogue.store.read() as session:
+        assert titles_of(session, catalogue.run_ids())["world_model", "w1"] == "first · w1"
 
 
 def test_everything_stands_behind_what_it_was_made_from(catalogue: Catalogue) -> None:

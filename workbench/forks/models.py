@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from workbench.branch import MADE_BY, checkpoint_of
+from workbench.branch import MODELS, checkpoint_of
 from workbench.forks.plan import MAX_LENGTH
 from wovr_core.errors import WovrError
 from wovr_core.files import read_json
@@ -53,7 +53,7 @@ class Models:
         Raises:
             WovrError: the run no longer holds the world model or the reward classifier.
         """
-        key = (str(run), stage, *(rollout.versions.get(what, "") for what in sorted(MADE_BY)))
+        key = (str(run), stage, *(rollout.versions.get(what, "") for what in sorted(MODELS)))
         with self._guard:  # loading waits for loading: two copies of one model would help nobody
             found = self._loaded.get(key) or self._load(run, stage, rollout)
             self._loaded[key] = found
@@ -68,7 +68,7 @@ class Models:
 
     def _load(self, run: Path, stage: str, rollout: Rollout) -> Loaded:
         places = {what: checkpoint_of(run, what, rollout.versions.get(what, "")) for what in (WORLD_MODEL, REWARD)}
-        policy = has_policy(run, rollout)
+        policy = policy_of(run, rollout)
         config = _settings(run, stage)
         simulator = Simulator(policy or Path(), places[WORLD_MODEL], places[REWARD])
         env = make_env(simulator, int(config.get("solver_steps", SOLVER_STEPS)), MAX_LENGTH)
@@ -85,7 +85,7 @@ def _settings(run: Path, stage: str) -> dict[str, Any]:
     return {}
 
 
-def has_policy(run: Path, rollout: Rollout) -> Path | None:
+def policy_of(run: Path, rollout: Rollout) -> Path | None:
     """The checkpoint of the policy that acted, or None where the run keeps only what it became later."""
     try:
         return checkpoint_of(run, POLICY, rollout.versions.get(POLICY, ""))

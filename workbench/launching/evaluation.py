@@ -17,13 +17,14 @@ from typing import Any
 from workbench.jobs.kinds import JobKind, module_command, register_kind
 from workbench.jobs.spec import RUN_ID, JobSpec
 from workbench.jobs.workload import Estimate, estimate, measured_stages
-from workbench.store.checkpoints import FoundCheckpoint, find_checkpoints
+from workbench.store.checkpoints import FoundCheckpoint, checkpoints_of
 from wovr_core.config import from_dict
 from wovr_core.errors import Interrupted, UnknownNameError, WovrError
 from wovr_core.files import fingerprint, read_json, wovr_home
 from wovr_core.run_folder import describe_machine
 
 KIND = "evaluate_policy"
+POLICY = "policy"
 MAX_TRIALS = 50
 """LIBERO ships so many initial states a task."""
 _TASKS = re.compile(r"\d{1,3}(:\d{1,3})*")
@@ -77,22 +78,11 @@ def parameters_of(spec: JobSpec) -> EvaluationParameters:
     return from_dict(EvaluationParameters, dict(spec.parameters), "parameters")
 
 
-def policies(run: Path) -> list[FoundCheckpoint]:
-    """The policy checkpoints of a run, in the order in which the pipeline makes them."""
-    order = ("sft", "rl", "rl_evolved")
-    found = [c for c in find_checkpoints(run) if c.kind == "policy"]
-    found.sort(key=lambda c: (order.index(c.stage) if c.stage in order else len(order), c.stage))
-    unique: dict[str, FoundCheckpoint] = {}
-    for checkpoint in found:  # the stage that made a version first names it
-        unique.setdefault(checkpoint.version, checkpoint)
-    return list(unique.values())
-
-
 def estimate_evaluation(spec: JobSpec, home: Path) -> tuple[str, Estimate, bool]:
     """(stage folder, what it will take, whether it is finished already). Raises WovrError: no such run or policy."""
     wanted = parameters_of(spec)
     run = home / "runs" / spec.run
-    recipe = _config(run)
+    recipe = run_config(run)
     _checkpoint(run, wanted.policy)
     if (run / wanted.stage / "outputs.json").is_file():
         return wanted.stage, Estimate(0.0, 0.0, "done already"), True
@@ -101,7 +91,8 @@ def estimate_evaluation(spec: JobSpec, home: Path) -> tuple[str, Estimate, bool]
     return wanted.stage, estimate("evaluate", config, measured_stages(home / "runs", describe_machine())), False
 
 
-def _config(run: Path) -> dict[str, Any]:
+def run_config(run: Path) -> dict[str, Any]:
+    """The recipe that a run was made with, as JSON. Raises WovrError where there is no run, or it does not say."""
     if not (run / "run.json").is_file():
         raise WovrError(f"there is no run {run.name!r}; start one with `wovr demo`")
     try:
@@ -111,7 +102,7 @@ def _config(run: Path) -> dict[str, Any]:
 
 
 def _checkpoint(run: Path, version: str) -> FoundCheckpoint:
-    found = {c.version: c for c in policies(run)}
+    found = {c.version: c for c in checkpoints_of(run, POLICY)}
     if version not in found:
         raise UnknownNameError(f"policy of the run {run.name}", version, found)
     return found[version]
@@ -166,7 +157,7 @@ def _evaluate(run_id: str, parameters: str) -> int:
     if not RUN_ID.fullmatch(run_id):
         raise WovrError(f"{run_id!r} is not the id of a run")
     path = wovr_home() / "runs" / run_id
-    made = _config(path)  # by whatever version: of all its settings only these two matter here
+    made = run_config(path)  # by whatever version: of all its settings only these two matter here
     recipe = Recipe(
         name=str(read_json(path / "run.json").get("recipe", "")),
         env=from_dict(LiberoConfig, made.get("env", {}), f"{path / 'run.json'}: env"),

@@ -11,11 +11,11 @@ from workbench.compare import evaluations
 from workbench.jobs.spec import JobSpec, Resources
 from workbench.launching.desk import LaunchDesk
 from workbench.launching.drafts import DEFAULT_MEMORY_MB, DraftError
-from workbench.launching.evaluation import KIND, MAX_TRIALS, EvaluationParameters, policies
+from workbench.launching.evaluation import KIND, MAX_TRIALS, POLICY, EvaluationParameters, run_config
 from workbench.launching.launcher import Launcher
 from workbench.server.roles import Role, User
-from wovr_core.errors import CorruptFileError, UnknownNameError, WovrError
-from wovr_core.files import read_json
+from workbench.store.checkpoints import checkpoints_of
+from wovr_core.errors import UnknownNameError, WovrError
 
 MAX_POLICIES = 12
 MAX_RESULTS = 100
@@ -60,7 +60,9 @@ class EvaluationDesk:
         return {path.name: path for path in self._runs().values() if path.resolve().parent == below}
 
     def _with_policies(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
-        found = [{"name": name, "policies": len(policies(path))} for name, path in self._home_runs().items()]
+        found = [
+            {"name": name, "policies": len(checkpoints_of(path, POLICY))} for name, path in self._home_runs().items()
+        ]
         return {
             "runs": [run for run in found if run["policies"]],
             "may_launch": user.may(Role.OPERATOR),
@@ -70,9 +72,9 @@ class EvaluationDesk:
 
     def _policies(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
         run = self._run(message.get("run"))
-        config = self._config(run)
+        config = run_config(run)
         suite, own = str(config["env"]["suite"]), [int(t) for t in config["tasks"]]
-        found = [{"version": c.version, "title": c.title, "stage": c.stage} for c in policies(run)]
+        found = [{"version": c.version, "title": c.title, "stage": c.stage} for c in checkpoints_of(run, POLICY)]
         return {
             "policies": found,
             "suite": suite,
@@ -139,11 +141,11 @@ class EvaluationDesk:
         run = self._run(message.get("run"))
         if errors:
             raise DraftError(errors)
-        known = {c.version for c in policies(run)}
+        known = {c.version for c in checkpoints_of(run, POLICY)}
         missing = [version for version in chosen if version not in known]
         if missing:
             raise DraftError({"policies": str(UnknownNameError(f"policy of {run.name}", missing[0][:40], known))})
-        count = len(_instructions(str(self._config(run)["env"]["suite"])))
+        count = len(_instructions(str(run_config(run)["env"]["suite"])))
         if max(tasks) >= count:
             raise DraftError({"tasks": f"there is no task {max(tasks)}; the suite has {count}"})
         text = ":".join(str(t) for t in sorted(set(tasks)))
@@ -160,7 +162,7 @@ class EvaluationDesk:
     def _resources(self, run: Path) -> Resources:
         from workbench.jobs.queue import Capacity
 
-        workers = int(self._config(run).get("workers", 1))
+        workers = int(run_config(run).get("workers", 1))
         return Resources(max(1, min(workers, Capacity.read(self.launcher.home / "jobs").cores)), DEFAULT_MEMORY_MB)
 
     def _run(self, name: object) -> Path:
@@ -168,12 +170,6 @@ class EvaluationDesk:
         if not isinstance(name, str) or name not in runs:
             raise DraftError({"run": str(UnknownNameError("run", str(name)[:60], runs))})
         return runs[name]
-
-    def _config(self, run: Path) -> dict[str, Any]:
-        try:
-            return dict(read_json(run / "run.json")["config"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise CorruptFileError(f"{run / 'run.json'} does not say its configuration ({error})") from error
 
 
 def _instructions(suite: str) -> Sequence[str]:

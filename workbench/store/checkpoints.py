@@ -61,7 +61,10 @@ class Edge:
 
 
 def find_checkpoints(run: Path) -> list[FoundCheckpoint]:
-    """Complete checkpoints at <stage>/<name>; damaged manifests are passed over: loading them says why."""
+    """Complete checkpoints at <stage>/<name>, in the order in which the pipeline makes them, other stages' last.
+
+    Damaged manifests are passed over: loading them says why.
+    """
     found = []
     for manifest in sorted(run.glob(f"*/*/{MANIFEST}")):
         stage, folder = manifest.parts[-3], manifest.parts[-2]
@@ -75,14 +78,26 @@ def find_checkpoints(run: Path) -> list[FoundCheckpoint]:
             continue
         title = f"{_TITLES.get((stage, kind), stage)} · {version[:8]}"
         found.append(FoundCheckpoint(stage, kind, version, f"{stage}/{folder}", title, lineage))
-    return found
+    order = {place: n for n, place in enumerate(_TITLES)}
+    return sorted(found, key=lambda c: order.get((c.stage, c.kind), len(order)))
+
+
+def checkpoints_of(run: Path, kind: str) -> list[FoundCheckpoint]:
+    """The versions of one kind, each once: where the stage that made it first keeps it."""
+    unique: dict[str, FoundCheckpoint] = {}
+    for checkpoint in find_checkpoints(run):
+        if checkpoint.kind == kind:
+            unique.setdefault(checkpoint.version, checkpoint)
+    return list(unique.values())
 
 
 def version_titles(found: list[FoundCheckpoint]) -> dict[tuple[str, str], str]:
-    """(kind, version) -> what people call it; the stage that made a version first names it."""
+    """(kind, version) -> what people call it; the stage that made a version first names it.
+
+    found: as `find_checkpoints` orders them.
+    """
     titles: dict[tuple[str, str], str] = {}
-    order = {place: n for n, place in enumerate(_TITLES)}
-    for checkpoint in sorted(found, key=lambda c: order.get((c.stage, c.kind), len(order))):
+    for checkpoint in found:
         titles.setdefault((checkpoint.kind, checkpoint.version), checkpoint.title)
     return titles
 

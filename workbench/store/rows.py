@@ -74,11 +74,12 @@ def items_of(session: Session, ids: Sequence[str]) -> list[Item]:
 
 
 def titles_of(session: Session, run_ids: Iterable[int]) -> dict[tuple[str, str], str]:
-    """(kind, version) -> what people call it."""
+    """(kind, version) -> what people call it: as in the newest of these runs that holds it."""
     rows = session.execute(
         select(CheckpointRow.kind, CheckpointRow.version, CheckpointRow.title)
-        .where(CheckpointRow.run_id.in_(list(run_ids)))
-        .order_by(CheckpointRow.id)
+        .join(Run, Run.id == CheckpointRow.run_id)
+        .where(Run.id.in_(sorted(run_ids)))
+        .order_by(Run.made.desc(), CheckpointRow.id)
     )
     titles: dict[tuple[str, str], str] = {}
     for kind, version, title in rows:

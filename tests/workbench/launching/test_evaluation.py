@@ -15,10 +15,11 @@ from workbench.compare import compare_policies, evaluations, find_evaluation
 from workbench.jobs.kinds import find_kind
 from workbench.jobs.local import LocalBackend
 from workbench.jobs.spec import JobSpec
-from workbench.launching.evaluation import KIND, EvaluationParameters, main, policies
+from workbench.launching.evaluation import KIND, EvaluationParameters, main
 from workbench.launching.evaluation_desk import EvaluationDesk
 from workbench.launching.launcher import Launcher
 from workbench.server.roles import Role, User
+from workbench.store.checkpoints import checkpoints_of
 from wovr_core.config import to_dict
 from wovr_core.errors import WovrError
 from wovr_core.files import read_json, write_json
@@ -141,7 +142,7 @@ def test_real_trials_of_a_real_policy_that_are_not_made_twice(
         if entry.name not in ("runs", "jobs") and entry.is_dir():
             os.symlink(entry, tmp_path / entry.name)
     monkeypatch.setenv("WOVR_HOME", str(tmp_path))
-    base = policies(run)[0]
+    base = checkpoints_of(run, "policy")[0]
     parameters = {"policy": base.version, "tasks": "0", "trials": 1, "max_steps": 8, "temperature": 1.0}
     description = read_json(run / "run.json")
     description["config"]["collect"]["no_longer_known"] = 1  # a run of another version can still be evaluated
