@@ -37,6 +37,10 @@ class RunFolderError(WovrError):
     """A run folder that this version, or this recipe, must not write into."""
 
 
+class NotReplayableError(WovrError):
+    """A rollout or keyframe without a simulator's state: it can be imagined, but not executed beside it."""
+
+
 class MissingDependencyError(WovrError):
     """A system library or an extra that is not installed; the message names the package that brings it."""
 

@@ -20,7 +20,8 @@ from wovr_core.envs.env_cache import EnvCache
 from wovr_core.envs.expert.demonstrations import ExpertConfig, run_expert_episode
 from wovr_core.envs.libero import LiberoConfig, LiberoEnv
 from wovr_core.envs.recording import Recorder
-from wovr_core.types import CHUNK, NULL_ACTION, Episode, FloatArray, StateArray
+from wovr_core.errors import NotReplayableError
+from wovr_core.types import CHUNK, NULL_ACTION, Episode, FloatArray, Rollout, StateArray
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,21 @@ class ReplayJob:
     sim_state: StateArray
     actions: FloatArray
     """(T, A)"""
+
+
+def replay_job(env: LiberoConfig, rollout: Rollout, actions: FloatArray | None = None) -> ReplayJob:
+    """What executes an imagined rollout's actions, or the given ones (T, A), from where it began.
+
+    Raises:
+        NotReplayableError: it began where no simulator was.
+    """
+    if rollout.sim_state is None:
+        raise NotReplayableError(
+            f"rollout {rollout.id} begins at a frame of {rollout.start.episode_id} that was recorded without a "
+            "simulator's state (a real arm, or imported data): it cannot be audited, only its policy can be evaluated"
+        )
+    chosen = rollout.actions if actions is None else actions
+    return ReplayJob(env, rollout.task.task, rollout.id, rollout.sim_state, chosen)
 
 
 def replay(envs: EnvCache, job: ReplayJob) -> Episode:

@@ -117,8 +117,9 @@ class Keyframe:
     """(F, H, W, 3)"""
     context_actions: FloatArray
     """(F, A)"""
-    sim_state: StateArray
-    """(S,), at the last context frame."""
+    sim_state: StateArray | None = None
+    """(S,), at the last context frame; None where there was no simulator (a real arm, imported data): imagination
+    needs none, the audit does."""
 
 
 @dataclass(frozen=True)
@@ -134,8 +135,8 @@ class Rollout:
     """(F, H, W, 3)"""
     context_actions: FloatArray
     """(F, A)"""
-    sim_state: StateArray
-    """(S,), where a real replay begins."""
+    sim_state: StateArray | None
+    """(S,), where a real replay begins; None: see `Keyframe.sim_state`."""
     frames: Frames
     """(K*C+1, H, W, 3); frames[0] is the last context frame."""
     actions: FloatArray

@@ -18,7 +18,7 @@ from wovr_core.config import from_dict
 from wovr_core.envs.libero import LiberoConfig
 from wovr_core.envs.pool import EnvPool
 from wovr_core.errors import WovrError
-from wovr_core.execution import ReplayJob, replay
+from wovr_core.execution import replay, replay_job
 from wovr_core.files import read_json
 from wovr_core.types import CHUNK, Episode, Rollout
 
@@ -90,13 +90,14 @@ class Replayer:
         on_piece: Callable[[int, int], None],
         stop: Callable[[], bool],
     ) -> Episode:
-        total, state = len(rollout.actions), rollout.sim_state
+        whole = replay_job(env, rollout)
+        total, state = len(whole.actions), whole.sim_state
         pieces: list[Episode] = []
         for first in range(0, total, PIECE):
             on_piece(first, total)
             if stop():
                 raise Cancelled("cancelled")
-            job = ReplayJob(env, rollout.task.task, rollout.id, state, rollout.actions[first : first + PIECE])
+            job = replace(whole, sim_state=state, actions=whole.actions[first : first + PIECE])
             piece = next(iter(list(pool.map(replay, [job]))))
             assert piece.sim_states is not None
             pieces.append(piece)

@@ -230,7 +230,8 @@ def _study(
     laid = run.stage("beside", beside, BesideConfig(config.beside), beside_inputs)
     yield "beside"
 
-    kf_inputs = select_keyframes.KeyframeInputs(folders, versions, world_model, seed)
+    # As on a real arm: frames, actions and poses suffice. That the lab also has states is not made use of.
+    kf_inputs = select_keyframes.KeyframeInputs(folders, versions, world_model, seed, replayable=False)
     keyframes = run.stage("keyframes", select_keyframes.run, recipe.keyframes, kf_inputs)
     yield "keyframes"
     simulator = Simulator(Path(base.policy), world_model, Path(reward.reward))

@@ -37,7 +37,7 @@ _STREAM = "stream."
 _ROLLOUT_ARRAYS = {
     "context_frames": (np.uint8, 4, True),
     "context_actions": (np.float32, 2, True),
-    "sim_states": (np.float64, 2, True),
+    "sim_states": (np.float64, 2, False),
     "frames": (np.uint8, 4, True),
     "actions": (np.float32, 2, True),
     "action_tokens": (np.int64, 3, True),
@@ -165,7 +165,7 @@ def read_episode_summary(path: Path) -> EpisodeSummary:
 def write_rollout(folder: Path, rollout: Rollout) -> Path:
     """Write `folder/<id>.safetensors`; returns the path."""
     arrays = {name: getattr(rollout, name) for name in _ROLLOUT_ARRAYS if name != "sim_states"}
-    arrays["sim_states"] = rollout.sim_state[None]
+    arrays["sim_states"] = None if rollout.sim_state is None else rollout.sim_state[None]
     meta = {
         "type": "rollout",
         "id": rollout.id,
@@ -186,7 +186,8 @@ def write_rollout(folder: Path, rollout: Rollout) -> Path:
 def read_rollout(path: Path) -> Rollout:
     arrays, meta = read_arrays(path, "rollout", _ROLLOUT_ARRAYS)
     expect(path, len(arrays["frames"]) == len(arrays["actions"]) + 1, "has not one frame more than actions")
-    sim_states = arrays.pop("sim_states")
+    sim_states = arrays.pop("sim_states", None)
+    expect(path, sim_states is None or len(sim_states) == 1, "has not one simulator state")
     return Rollout(
         id=meta["id"],
         task=TaskId(meta["suite"], meta["task"], meta["instruction"]),
@@ -196,7 +197,7 @@ def read_rollout(path: Path) -> Rollout:
         reward=meta["reward"],
         versions=meta["versions"],
         info=meta["info"],
-        sim_state=sim_states[0],
+        sim_state=None if sim_states is None else sim_states[0],
         **arrays,
     )
 

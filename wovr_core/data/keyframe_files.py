@@ -32,12 +32,13 @@ def write_keyframes(path: Path, keyframes: Sequence[Keyframe]) -> str:
         }
         for k in keyframes
     ]
+    states = [np.empty(0) if k.sim_state is None else k.sim_state for k in keyframes]
     arrays: dict[str, np.ndarray] = {
         "context_frames": np.stack([k.context_frames for k in keyframes]),
         "context_actions": np.stack([k.context_actions for k in keyframes]),
-        # Tasks differ in the length of their states: they lie end to end, beside their lengths.
-        "sim_states": np.concatenate([k.sim_state for k in keyframes]),
-        "state_lengths": np.array([len(k.sim_state) for k in keyframes], dtype=np.int64),
+        # Tasks differ in the length of their states: they lie end to end, beside their lengths (0: there was none).
+        "sim_states": np.concatenate(states),
+        "state_lengths": np.array([len(state) for state in states], dtype=np.int64),
     }
     data = save(arrays, metadata={"wovr": json.dumps({"schema": SCHEMA, "keyframes": rows})})
     write_bytes(path, data)
@@ -63,7 +64,7 @@ def read_keyframes(path: Path) -> list[Keyframe]:
             reason=row["reason"],
             context_frames=frames[i],
             context_actions=actions[i],
-            sim_state=states[i],
+            sim_state=states[i] if len(states[i]) else None,
         )
         for i, row in enumerate(meta["keyframes"])
     ]

@@ -40,9 +40,7 @@ def producing_actions(actions: FloatArray) -> FloatArray:
 
 
 def keyframe(episode: Episode, step: int, reason: str) -> Keyframe:
-    """The start of imagined rollouts at frame `step` of an episode that recorded simulator states."""
-    if episode.sim_states is None:
-        raise ValueError(f"episode {episode.id} holds no simulator states: it cannot be replayed")
+    """The start of imagined rollouts at frame `step`; with the simulator's state there, where one was recorded."""
     indices = window_indices(step)[:CONTEXT_FRAMES]
     return Keyframe(
         task=episode.task,
@@ -50,7 +48,7 @@ def keyframe(episode: Episode, step: int, reason: str) -> Keyframe:
         reason=reason,
         context_frames=episode.frames[indices],
         context_actions=producing_actions(episode.actions)[indices],
-        sim_state=episode.sim_states[step],
+        sim_state=None if episode.sim_states is None else episode.sim_states[step],
     )
 
 

@@ -10,12 +10,12 @@ from wovr_core.data.episode_files import SUFFIX, EpisodeSet, read_episode, read_
 from wovr_core.envs.job_pool import JobPool
 from wovr_core.envs.libero import LiberoConfig
 from wovr_core.errors import Interrupted
-from wovr_core.execution import ReplayJob, replay
+from wovr_core.execution import replay, replay_job
 from wovr_core.files import write_json
 from wovr_core.interrupts import stop_requested
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
 from wovr_core.stages.progress import Progress
-from wovr_core.types import CHUNK, Rollout
+from wovr_core.types import CHUNK
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,12 @@ class AuditOutputs:
 def run(
     config: AuditConfig, inputs: AuditInputs, out_dir: Path, on_metrics: OnMetrics = ignore_metrics
 ) -> AuditOutputs:
-    """Replay every rollout of the folder; resumes with those that are not on disk yet."""
+    """Replay every rollout of the folder; resumes with those that are not on disk yet.
+
+    Raises:
+        NotReplayableError: a rollout began where no simulator was. Nothing is left out silently: a rate over the
+            others would pass for one over all.
+    """
     folder = StageFolder(out_dir, "audit", config, {"env": str(inputs.env), "rollouts": inputs.version}, on_metrics)
     finished = folder.outputs(AuditOutputs)
     if finished:
@@ -59,7 +64,7 @@ def run(
     paths = EpisodeSet(Path(inputs.rollouts)).paths
     missing = [name for name in paths if not (episodes / f"{name}{SUFFIX}").exists()]
     progress = Progress("audit", len(paths), "rollout", initial=len(paths) - len(missing))
-    jobs = [_job(inputs.env, read_rollout(paths[name])) for name in missing]
+    jobs = [replay_job(inputs.env, read_rollout(paths[name])) for name in missing]
     for episode in inputs.pool.map(replay, jobs):
         write_episode(episodes, episode)
         progress.update(1)
@@ -90,7 +95,3 @@ def run(
             episodes=str(episodes),
         )
     )
-
-
-def _job(env: LiberoConfig, rollout: Rollout) -> ReplayJob:
-    return ReplayJob(env, rollout.task.task, rollout.id, rollout.sim_state, rollout.actions)

@@ -11,8 +11,8 @@ from wovr_core.audit.gate import AuditedSuccess, GateConfig, decide
 from wovr_core.audit.outcomes import imagined_success_step
 from wovr_core.envs.job_pool import JobPool
 from wovr_core.envs.libero import LiberoConfig
-from wovr_core.errors import WovrError
-from wovr_core.execution import ReplayJob, replay
+from wovr_core.errors import NotReplayableError, WovrError
+from wovr_core.execution import ReplayJob, replay, replay_job
 from wovr_core.seeding import numpy_generator
 from wovr_core.types import CHUNK, Keyframe, Rollout, RolloutGroup
 
@@ -53,7 +53,17 @@ class RLGate:
         return sum(len(v) for v in self.audited.values())
 
     def open_keyframes(self, keyframes: Sequence[Keyframe]) -> list[Keyframe]:
-        """Those of tasks whose RL goes on."""
+        """Those of tasks whose RL goes on.
+
+        Raises:
+            NotReplayableError: the gate is to audit, and a keyframe has no simulator's state to do it from.
+        """
+        blind = [k.start.episode_id for k in keyframes if k.sim_state is None] if self.config.every else []
+        if blind:
+            raise NotReplayableError(
+                f"rl.gate.every is set, but {len(blind)} of {len(keyframes)} keyframes (the first of {blind[0]}) were "
+                "recorded without a simulator's state and cannot be audited; set rl.gate.every=0"
+            )
         return [k for k in keyframes if self.chunks.get(k.task.task, 0)]
 
     def admit(self, group: RolloutGroup) -> RolloutGroup:
@@ -105,7 +115,7 @@ class RLGate:
         assert self._simulator is not None
         # As in the audit, the real success may come a chunk after the imagined one.
         actions = rollout.actions[: depth + CHUNK]
-        return ReplayJob(self._simulator.env, rollout.task.task, rollout.id, rollout.sim_state, actions)
+        return replay_job(self._simulator.env, rollout, actions)
 
     def to_dict(self) -> dict[str, dict[str, list[int]]]:
         """Per task (by its index): "chunks", and "depths" and "false" of the audited successes, oldest first."""

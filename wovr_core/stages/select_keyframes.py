@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from wovr_core.audit.outcomes import frame_divergence
 from wovr_core.data.keyframe_files import write_keyframes
 from wovr_core.data.keyframes import KeyframeConfig, select_keyframes
+from wovr_core.errors import WovrError
 from wovr_core.model_files import load_world_model, version_of
 from wovr_core.seeding import derive_seed, numpy_generator
 from wovr_core.stages.collect import load_named
@@ -19,6 +21,7 @@ from wovr_core.types import CHUNK, Episode, FloatArray
 from wovr_core.world_model.model import WorldModel
 from wovr_core.world_model.quality import imagine_episode
 
+logger = logging.getLogger("wovr.keyframes")
 SOLVER_STEPS = 1
 """Where imagination leaves the real episode is found with the cheapest sampler."""
 
@@ -30,6 +33,9 @@ class KeyframeInputs:
     versions: tuple[str, ...]
     world_model: Path
     seed: int
+    replayable: bool = True
+    """Only from episodes with simulator states, as far as there are any, so that what is imagined from the keyframes
+    can be audited. False: from all alike, for episodes of a real arm."""
 
 
 @dataclass(frozen=True)
@@ -43,18 +49,23 @@ class KeyframeOutputs:
 def run(
     config: KeyframeConfig, inputs: KeyframeInputs, out_dir: Path, on_metrics: OnMetrics = ignore_metrics
 ) -> KeyframeOutputs:
-    """Select, and write them to one file."""
+    """Select, and write them to one file.
+
+    Raises:
+        WovrError: the folders hold no episodes.
+    """
     versions = {
         "episodes": ",".join(inputs.versions),
         "world_model": version_of(inputs.world_model),
         "seed": str(inputs.seed),
     }
+    if not inputs.replayable:
+        versions["replayable"] = "no"  # named only here, so that what was selected before stays valid
     folder = StageFolder(out_dir, "select_keyframes", config, versions, on_metrics)
     finished = folder.outputs(KeyframeOutputs)
     if finished:
         return finished
-    # Imported episodes hold no simulator states: nothing can be replayed from them.
-    episodes = [e for e in load_named(inputs.episodes).values() if e.sim_states is not None]
+    episodes = _eligible(inputs)
     model, _ = load_world_model(inputs.world_model)
     divergences = [None if e.succeeded else _divergence(model, e, inputs.seed) for e in episodes]
     chosen = select_keyframes(episodes, config, numpy_generator(inputs.seed, "keyframes"), divergences)
@@ -65,6 +76,21 @@ def run(
     from_failures = sum(k.start.episode_id in failed for k in chosen)
     folder.log(len(chosen), {**{f"reason_{k}": v for k, v in reasons.items()}, "from_failures": from_failures})
     return folder.finish(KeyframeOutputs(str(path), version, dict(reasons), from_failures))
+
+
+def _eligible(inputs: KeyframeInputs) -> list[Episode]:
+    episodes = list(load_named(inputs.episodes).values())
+    if not episodes:
+        raise WovrError(
+            f"no episodes in {', '.join(inputs.episodes)}: there is nothing to begin imagined rollouts from"
+        )
+    if not inputs.replayable:
+        return episodes
+    # Imported and real episodes hold no simulator states: nothing can be replayed from them.
+    with_states = [e for e in episodes if e.sim_states is not None]
+    if not with_states:
+        logger.warning("no episode holds simulator states: what is imagined from these keyframes cannot be audited")
+    return with_states or episodes
 
 
 def _divergence(model: WorldModel, episode: Episode, seed: int) -> FloatArray:

@@ -116,6 +116,8 @@ def test_files_of_format_1_are_read(tmp_path, make_episode):
 def test_a_rollout_survives_the_round_trip(tmp_path, make_rollout):
     rollout = make_rollout(success_at=12)
     assert_same(rollout, read_rollout(write_rollout(tmp_path, rollout)))
+    on_an_arm = dataclasses.replace(rollout, sim_state=None)
+    assert_same(on_an_arm, read_rollout(write_rollout(tmp_path, on_an_arm)))
 
 
 def test_no_temporary_file_is_left(tmp_path, make_episode):

@@ -50,11 +50,12 @@ def test_files_keep_states_of_unlike_length(tmp_path, make_episode):
 
     short = make_episode("a")
     long = dataclasses.replace(make_episode("b"), sim_states=np.random.default_rng(0).standard_normal((41, 17)))
-    chosen = select_keyframes([short, long], KeyframeConfig(count=12), np.random.default_rng(0))
+    real = dataclasses.replace(make_episode("arm"), sim_states=None)
+    chosen = select_keyframes([short, long, real], KeyframeConfig(count=12), np.random.default_rng(0))
     path = tmp_path / "keyframes.safetensors"
     version = write_keyframes(path, chosen)
     again = read_keyframes(path)
-    assert len({len(k.sim_state) for k in again}) == 2
+    assert {None if k.sim_state is None else len(k.sim_state) for k in again} == {None, 11, 17}
     for a, b in zip(chosen, again, strict=True):
         assert (a.task, a.start, a.reason) == (b.task, b.start, b.reason)
         np.testing.assert_array_equal(a.sim_state, b.sim_state)

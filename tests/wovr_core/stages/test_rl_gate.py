@@ -8,7 +8,7 @@ import torch
 
 from wovr_core.audit.gate import GateConfig
 from wovr_core.envs.libero import LiberoConfig
-from wovr_core.errors import WovrError
+from wovr_core.errors import NotReplayableError, WovrError
 from wovr_core.stages.rl_gate import GateSimulator, RLGate, shortened
 from wovr_core.types import Keyframe, RolloutGroup, Start, TaskId
 
@@ -66,6 +66,14 @@ def test_false_successes_shorten_and_then_stop(make_rollout, make_episode):
     assert gate.chunks == {0: 0}
     start = Keyframe(TASK, Start("e", 0), "initial", *(deep.rollouts[0].context_frames,) * 2, np.zeros(1))
     assert gate.open_keyframes([start]) == []
+
+
+def test_a_keyframe_of_an_arm_cannot_be_gated(make_rollout, make_episode):
+    rollout = make_rollout()
+    start = Keyframe(TASK, Start("arm", 3), "contact", rollout.context_frames, rollout.context_actions)
+    with pytest.raises(NotReplayableError, match=r"1 of 1 keyframes .*of arm.* set rl.gate.every=0"):
+        gate_of(Simulator(make_episode)).open_keyframes([start])
+    assert RLGate(GateConfig(), 4, (0,), None, 0).open_keyframes([start]) == [start]
 
 
 def test_it_resumes_with_what_it_knew(make_rollout, make_episode):
