@@ -19,7 +19,7 @@ def add_commands(commands: Any, common: Any) -> None:
         help="run the studies behind results/, resumable over days; `report` writes their page",
         description="main: base policy, GRPO online, a WMPO-like baseline and WoVR on the same real budget. ablations: "
         "WoVR without one part at a time. world-model: closed-loop quality, and its ablations. corrections: what flags "
-        "improve, task by task, against as many unflagged rollouts and against none. starter: the demo with a small "
+        "improve, against as many unflagged rollouts and against none. starter: the demo with a small "
         "world model, packed to travel inside the package. report: "
         "tables and figures from results/*.json. A row that is finished is never made again; the same command goes on "
         "where it stopped.",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workbench.reproduce import figures, tables
+from workbench.reproduce import figures, robot_results, tables
 from workbench.reproduce.arms import ABLATIONS, MAIN
 from workbench.reproduce.results import Row, read_rows
 from wovr_core.errors import WovrError
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-NAMES = ("main", "ablations", "world-model", "hallucination", "corrections")
+NAMES = ("main", "ablations", "world-model", "hallucination", "corrections", "robot")
 
 
 def write_report(results: Path, readme: Path | None = None) -> list[Path]:
@@ -41,6 +41,7 @@ def write_report(results: Path, readme: Path | None = None) -> list[Path]:
         path = results / "figures.html"
         write_bytes(path, _figure_page(made).encode())
         written.append(path)
+    written += robot_results.write_pages(found.get("robot", []), results)
     page = results / "README.md"
     write_bytes(page, render(found, results).encode())
     written.append(page)
@@ -69,6 +70,8 @@ def summary(found: dict[str, list[Row]]) -> str:
         full = [r for r in found["world-model"] if r["variant"] == "full"]
         if full:
             parts.append(tables.world_model_table(full))
+    if found.get("robot"):
+        parts.append(robot_results.robot_section(found["robot"], "results/"))
     parts.append("All tables, ablations and figures: [results/README.md](results/README.md).")
     return "\n\n".join(parts)
 
@@ -139,6 +142,7 @@ _SECTIONS: dict[str, tuple[str, Callable[[Sequence[Row]], str]]] = {
     "world-model": ("World model, closed loop", tables.world_model_table),
     "hallucination": ("Label-free hallucination score", tables.hallucination_table),
     "corrections": ("Corrections", tables.corrections_table),
+    "robot": ("The real-robot experiment in miniature, in the simulated lab", robot_results.robot_section),
 }
 
 
@@ -147,6 +151,8 @@ def _figures(found: dict[str, list[Row]]) -> dict[str, go.Figure]:
     for name, order in (("main", MAIN), ("ablations", ABLATIONS)):
         if found.get(name):
             made[f"{name}-success"] = figures.arms(found[name], order)
+    if found.get("robot"):
+        made["robot-success"] = robot_results.robot_figure(found["robot"])
     if any("depths" in r for r in found.get("ablations", [])):
         made["false-success-by-depth"] = figures.false_success_by_depth(found["ablations"])
     if found.get("world-model"):

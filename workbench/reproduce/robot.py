@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from workbench.reproduce.results import Results
+from workbench.reproduce.robot_results import AFTER, BEFORE, publish
 from workbench.robot_report import write_robot_report
 from workbench.robot_station import LabSettings, actors, plan_in_lab
 from wovr_core.audit.outcomes import frame_divergence
@@ -239,7 +240,7 @@ def _study(
     evolved = run.stage("rl", train_policy_rl.run, recipe.rl, rl_inputs)
     yield "rl"
 
-    policies = {"before": Path(base.policy), "after": Path(evolved.policy)}
+    policies = {BEFORE: Path(base.policy), AFTER: Path(evolved.policy)}
     report = evaluate(config, recipe, run.path / "evaluation", policies, told)
     by_name = {policy["name"]: policy for policy in report["policies"]}
     facts: dict[str, Any] = {
@@ -253,6 +254,7 @@ def _study(
         "frozen_beside_recorded": laid.frozen,
         "barnard_p": report["comparison"]["barnard_p"],
         "records": report["digests"]["records"],
+        **publish(run.path / "evaluation", laid.films, results, (recipe.env.suite, recipe.tasks[0], seed)),
     }
     rows = [
         {**facts, "arm": name, "successes": policy["successes"], "trials": policy["trials"]}

@@ -47,7 +47,7 @@ class SuiteTasks:
 
 
 DEFAULT_SUITES = (
-    SuiteTasks("libero_object", (0, 4, 7)),
+    SuiteTasks("libero_object", (0, 1, 2)),
     SuiteTasks("libero_spatial", (0, 1, 2)),
     SuiteTasks("libero_goal", (0, 1, 2)),
     SuiteTasks("libero_10", (0, 1, 2)),
@@ -81,8 +81,6 @@ class Unit:
     seed: int
     recipe: Recipe
     """With the suite's environment and tasks."""
-    label: str = ""
-    """Names the suite and task where units differ in the task."""
 
     def config(self, study: str) -> str:
         """Digest of everything that decides the rows, but for the code."""
@@ -93,7 +91,7 @@ class Unit:
         return fingerprint([to_dict(replace(self.recipe, workers=0)), switches, self.seed])
 
     def __str__(self) -> str:
-        return f"{self.label or self.suite.suite} {self.name} seed {self.seed}"
+        return f"{self.suite.suite} {self.name} seed {self.seed}"
 
 
 def units(config: StudyConfig) -> list[Unit]:
@@ -113,29 +111,21 @@ def units(config: StudyConfig) -> list[Unit]:
         raise WovrError("no seed to run with, for example --seeds 0,1")
     found = []
     for seed in config.seeds:
-        for suite in _divided(config):
+        for suite in config.suites:
             if suite.suite not in SUITES:
                 raise UnknownNameError("suite", suite.suite, SUITES)
             recipe = replace(config.recipe, tasks=suite.tasks, env=replace(config.recipe.env, suite=suite.suite))
             check(recipe)
-            label = f"{suite.suite}/{suite.tasks[0]}" if config.study == "corrections" else ""
-            found += [Unit(suite, name, seed, recipe, label) for name in names if _wanted(config, suite, name)]
+            found += [Unit(suite, name, seed, recipe) for name in names if _wanted(config, suite, name)]
     if config.recipe.evaluate.temperature == 0:
         # The base policy is the same for all seeds, and acting greedily it does the same: one row says it all.
         found = [u for u in found if u.name != "base" or u.seed == config.seeds[0]]
     return found
 
 
-def _divided(config: StudyConfig) -> tuple[SuiteTasks, ...]:
-    """Corrections are studied task by task; in the other studies one policy learns a suite's tasks."""
-    if config.study != "corrections":
-        return config.suites
-    return tuple(SuiteTasks(s.suite, (task,)) for s in config.suites for task in s.tasks)
-
-
 def _wanted(config: StudyConfig, tasks: SuiteTasks, name: str) -> bool:
-    if config.study == "corrections" and name in NOISY and tasks != _divided(config)[0]:
-        return False  # wrong flags are studied on one task
+    if config.study == "corrections" and name in NOISY and tasks != config.suites[0]:
+        return False  # wrong flags are studied on one suite
     suite = tasks.suite
     suites = {s.suite for s in config.suites}
     by_suite = [w for w in config.only if w in suites]
@@ -253,9 +243,8 @@ def _false_successes(audited: Sequence[Row]) -> Row:
 
 
 def _correction_rows(config: StudyConfig, unit: Unit, store: StageStore, pool: EnvPool) -> Iterator[Row]:
-    """One row: false and real successes after another round with this arm's corrections."""
-    (task,) = unit.suite.tasks
-    keys: Row = {"suite": unit.suite.suite, "task": task, "arm": unit.name, "seed": unit.seed}
+    """One row per task: false and real successes after another round with this arm's corrections."""
+    keys: Row = {"suite": unit.suite.suite, "arm": unit.name, "seed": unit.seed}
     job = CorrectionsJob(store, unit.recipe, CORRECTION_ARMS[unit.name], unit.seed, pool)
     for row in job.rows():
         yield keys | row | {"config": unit.config(config.study)}

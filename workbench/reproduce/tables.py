@@ -218,11 +218,74 @@ CORRECTION_ORDER = ("none", "control", "flagged", "flagged_10", "flagged_30")
 
 
 def corrections_table(rows: Sequence[Row]) -> str:
-    """Before and after corrections: false successes and real success, per arm."""
+    """False and real successes per arm, each against the control; then what was measured on held-out rollouts."""
+    present = [a for a in CORRECTION_ORDER if any(r["arm"] == a for r in rows)]
+    control = [r for r in rows if r["arm"] == "control"]
     lines = []
-    for arm in [a for a in CORRECTION_ORDER if any(r["arm"] == a for r in rows)]:
+    for arm in present:
         own = [r for r in rows if r["arm"] == arm]
-        false = format_rate(sum(r["false_successes"] for r in own), sum(r["imagined_successes"] for r in own))
-        real = format_rate(sum(r["successes"] for r in own), sum(r["trials"] for r in own))
-        lines.append([_label(arm), false, real, str(len({(r["task"], r["seed"]) for r in own}))])
-    return table(["corrections", "false successes", "real success", "tasks and seeds"], lines)
+        judged = bool(control) and arm != "control"
+        lines.append(
+            [
+                _label(arm),
+                format_rate(*_false(own)),
+                _false_difference(control, own) if judged else "-",
+                format_rate(sum(r["successes"] for r in own), sum(r["trials"] for r in own)),
+                describe_difference(control, own) if judged else "-",
+                str(len({(r.get("suite"), r["task"], r["seed"]) for r in own})),
+            ]
+        )
+    header = ["corrections", "false successes", "against the control"]
+    header += ["real success", "against the control, paired", "tasks and seeds"]
+    return table(header, lines) + _held_out_table(rows, present)
+
+
+def _false(rows: Sequence[Row]) -> tuple[int, int]:
+    return sum(r["false_successes"] for r in rows), sum(r["imagined_successes"] for r in rows)
+
+
+def _false_difference(control: Sequence[Row], own: Sequence[Row]) -> str:
+    """ "-21 points [-28, -13], 0.55 times": Newcombe's interval of the difference, and the ratio of the rates."""
+    (k, n), (m, o) = _false(control), _false(own)
+    if not n or not o:
+        return "-"
+    low, high = difference_interval((k, n), (m, o))
+    ratio = f", {m * n / (o * k):.2f} times" if k else ""
+    return f"{100 * (m / o - k / n):+.0f} points [{100 * low:+.0f}, {100 * high:+.0f}]{ratio}"
+
+
+def _held_out_table(rows: Sequence[Row], present: Sequence[str]) -> str:
+    """On audited rollouts that nothing was learned from: means and sums over suites and seeds."""
+    lines = []
+    for arm in present:
+        # One model learns a suite's tasks: their rows all tell of it.
+        arms = {
+            (r.get("suite"), r["seed"]): r["arm_as_a_whole"] for r in rows if r["arm"] == arm and "arm_as_a_whole" in r
+        }
+        own = list(arms.values())
+        if own:
+            counts = [
+                _summed(r[key] for r in own)
+                for key in ("still_false", "reward_false_positives", "reward_true_positives")
+            ]
+            lines.append(
+                [
+                    _label(arm),
+                    str(sum(r["corrected"] for r in own)),
+                    _mean([r["world_model_error"] for r in own], 1),
+                    counts[0],
+                    _mean([r["reward_auroc"] for r in own], 3),
+                    *counts[1:],
+                    f"{sum(r['annotator_minutes'] for r in own):.0f}",
+                ]
+            )
+    if not lines:
+        return ""
+    header = ["corrections", "corrected rollouts", "world-model error (of 255)", "imagined as success again"]
+    header += ["reward AUROC", "false positives", "true positives", "annotator's minutes (estimated)"]
+    return f"\n\nOn held-out flagged situations and rollouts:\n\n{table(header, lines)}"
+
+
+def _summed(pairs: Iterable[Sequence[int]]) -> str:
+    counts = list(pairs)
+    return format_rate(sum(k for k, _ in counts), sum(n for _, n in counts))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -28,6 +29,7 @@ from wovr_core.world_model.model import WorldModel
 from wovr_core.world_model.motion import moving_region
 from wovr_core.world_model.quality import imagine_episode
 from wovr_core.world_model.windows import windows_for
+from wovr_core.world_model.world_models import plugin_of
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class RefineConfig:
     held_out: int = 4
     """New-policy episodes that decide on promotion."""
     solver_steps: int = 1
+    promote: Literal["better", "always"] = "better"
+    """Whether a refined model has to be better on them to take over; "always" is for studies of the refinement."""
 
 
 @dataclass(frozen=True)
@@ -105,19 +109,27 @@ def run(
     corrections = CorrectionSet(inputs.corrections) if inputs.corrections else None
     sequences = weighted_sequences(corrections) if corrections else []
     error_before = world_model_error(world_model, deciding, config.solver_steps, inputs.seed)
-    windows = windows_for(
-        world_model.codec,
-        [*(e.frames for e in training), *(s.frames for s in sequences)],
-        [*(e.actions for e in training), *(s.actions for s in sequences)],
-        [*weights, *(s.weights for s in sequences)],
-    )
-    last = fit_transformer(folder, world_model, windows, config.transformer, inputs.seed)
+    plugin = plugin_of(world_model.config)
+    last = None
+    if plugin:
+        if sequences:
+            raise WovrError("this world model is a plug-in's: it cannot learn corrections")
+        plugin.train(world_model, training, inputs.seed, folder.log)
+    else:
+        windows = windows_for(
+            world_model.codec,
+            [*(e.frames for e in training), *(s.frames for s in sequences)],
+            [*(e.actions for e in training), *(s.actions for s in sequences)],
+            [*weights, *(s.weights for s in sequences)],
+        )
+        last = fit_transformer(folder, world_model, windows, config.transformer, inputs.seed)
     error_after = world_model_error(world_model, deciding, config.solver_steps, inputs.seed)
     lineage = {"episodes": ",".join(inputs.versions)} | corrected
     refined_model, refined_reward = folder.path / "world_model", folder.path / "reward"
     refined = save_model(refined_model, WORLD_MODEL, world_model, lineage=lineage | {"parent": world_model_version})
     save_last_weights(refined_model, world_model, last, lineage | {"average": refined})
-    if not is_better(error_before, error_after):
+    model_promoted = config.promote == "always" or is_better(error_before, error_after)
+    if not model_promoted:
         world_model, _ = load_world_model(inputs.world_model)
 
     # The reward is refined on, and judged by, the imagination that it will serve.
@@ -135,7 +147,7 @@ def run(
     )
     before = {"world_model_error": error_before, "reward_log_loss": loss_before}
     after = {"world_model_error": error_after, "reward_log_loss": loss_after}
-    promoted = {name: is_better(before[name], after[name]) for name in before}
+    reward_promoted = config.promote == "always" or is_better(loss_before, loss_after)
     folder.log(
         config.transformer.steps,
         {f"before_{k}": v for k, v in before.items()} | {f"after_{k}": v for k, v in after.items()},
@@ -143,10 +155,10 @@ def run(
     )
     return folder.finish(
         RefineOutputs(
-            world_model=str(refined_model if promoted["world_model_error"] else inputs.world_model),
-            reward=str(refined_reward if promoted["reward_log_loss"] else inputs.reward),
-            world_model_promoted=promoted["world_model_error"],
-            reward_promoted=promoted["reward_log_loss"],
+            world_model=str(refined_model if model_promoted else inputs.world_model),
+            reward=str(refined_reward if reward_promoted else inputs.reward),
+            world_model_promoted=model_promoted,
+            reward_promoted=reward_promoted,
             before=before,
             after=after,
             real_episodes=len(new),

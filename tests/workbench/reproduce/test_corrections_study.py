@@ -14,16 +14,17 @@ from wovr_core.data.corrections import CorrectionSet
 from wovr_core.files import read_json
 
 
-def test_units_are_single_tasks_and_noise_is_swept_on_one():
-    config = StudyConfig("corrections", recipes.get("smoke"), (SuiteTasks("libero_object", (0, 4)),), seeds=(0, 1))
+def test_units_are_suites_and_noise_is_swept_on_the_first():
+    suites = (SuiteTasks("libero_object", (0, 4)), SuiteTasks("libero_goal", (1,)))
+    config = StudyConfig("corrections", recipes.get("smoke"), suites, seeds=(0, 1))
     found = units(config)
-    assert [str(u) for u in found[:3]] == [f"libero_object/0 {arm} seed 0" for arm in ("none", "control", "flagged")]
+    assert [str(u) for u in found[:3]] == [f"libero_object {arm} seed 0" for arm in ("none", "control", "flagged")]
     assert all(u.recipe.tasks == u.suite.tasks for u in found)
-    assert {u.suite.tasks for u in found if u.name.startswith("flagged_")} == {(0,)}
+    assert {u.suite.suite for u in found if u.name.startswith("flagged_")} == {"libero_object"}
     assert len(found) == 2 * (5 + 3)
     assert len({u.config("corrections") for u in found}) == len(found)
     only = units(replace(config, only=("control",), seeds=(1,)))
-    assert [str(u) for u in only] == ["libero_object/0 control seed 1", "libero_object/4 control seed 1"]
+    assert [str(u) for u in only] == ["libero_object control seed 1", "libero_goal control seed 1"]
 
 
 def flag_every_other(source, rows, threshold):
@@ -45,17 +46,18 @@ def test_the_study_on_libero(wovr_home, tmp_path, capsys, monkeypatch):
     assert {r["arm"] for r in read_rows(tmp_path / "corrections.json")} == {"none", "control"}
     assert main([*argv, "--only", "flagged"]) == 0
     rows = {r["arm"]: r for r in read_rows(tmp_path / "corrections.json")}
-    assert {name: r["corrected"] for name, r in rows.items()} == {"none": 0, "control": 5, "flagged": 5}
-    assert len({r["corrections"] for r in rows.values()}) == 3
-    for row in rows.values():
-        assert row["trials"] == 2
+    assert all(r["trials"] == 2 for r in rows.values())
+    whole = {name: r["arm_as_a_whole"] for name, r in rows.items()}
+    assert {name: r["corrected"] for name, r in whole.items()} == {"none": 0, "control": 5, "flagged": 5}
+    assert len({r["corrections"] for r in whole.values()}) == 3
+    for row in whole.values():
         assert row["still_false"][1] == 1
         assert row["world_model_error"] > 0
         assert sum(row[f"reward_{kind}_positives"][1] for kind in ("false", "true")) == 2
-    assert rows["flagged"]["annotator_minutes"] > 0 == rows["control"]["annotator_minutes"]
+    assert whole["flagged"]["annotator_minutes"] > 0 == whole["control"]["annotator_minutes"]
 
     run = wovr_home / "runs" / "proof-libero_object"
-    version = rows["flagged"]["corrections"]
+    version = whole["flagged"]["corrections"]
     used = {
         folder.name.rsplit("-", 1)[0]
         for folder in run.glob("*-*")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from workbench.reproduce.report import write_report
 from workbench.reproduce.results import read_rows
 from workbench.reproduce.robot import RobotStudyConfig, run_robot_study
 from wovr_core import recipes
@@ -40,6 +41,11 @@ def test_the_whole_study_in_the_lab(tmp_path: Path) -> None:
     assert [p["trials"] for p in report["policies"]] == [2, 2]
     assert report["simulated"]
     head = report["digests"]["records"]
+    write_report(results)
+    kept = results / "robot" / "libero_object-0-0"
+    assert "2 of 2" in (kept / "report.html").read_text() or "0 of 2" in (kept / "report.html").read_text()
+    assert len(list((kept / "videos").glob("*.mp4"))) == 4
+    assert all((results / film).stat().st_size > 500 for row in rows for film in row["films"])
     lines.clear()
     assert list(run_robot_study(config, recipe, run, results, lines.append)) == PARTS
     assert read_json(run / "evaluation" / "report.json")["digests"]["records"] == head
