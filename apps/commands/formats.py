@@ -152,7 +152,8 @@ def _add_export(commands: Any, common: Any) -> None:
         parents=[common],
         help="a run's episodes or models in another format: " + ", ".join(EXPORTS),
         description="lerobot: the episodes of a stage as a LeRobotDataset v3.0. rlinf: starts of rollouts (with "
-        "keyframes), and the run's world model and reward model where they are of RLinf's kind, with a config.",
+        "keyframes), the world model that the run goes on with, where it is of RLinf's kind and size, RLinf's reward "
+        "model, and a configuration; exit code 1 while RLinf lacks something.",
     )
     parser.add_argument("format", metavar="FORMAT", help=", ".join(EXPORTS))
     parser.add_argument("--run", required=True, help="name or folder of the run")
@@ -161,9 +162,21 @@ def _add_export(commands: Any, common: Any) -> None:
     parser.add_argument("--pictures", default="video", help="lerobot: video (lossy) or image (exact; default: video)")
     parser.add_argument("--codec", default="h264", help="lerobot: h264 or av1")
     parser.add_argument("--shard", type=int, default=20, help="lerobot: episodes of one file (default: 20)")
-    parser.add_argument("--envs", type=int, default=8, help="rlinf: parallel environments it is for (default: 8)")
-    parser.add_argument("--size", type=int, default=256, help="rlinf: height and width of pictures (default: 256)")
-    parser.add_argument("--policy", default="openvla-oft", help="rlinf: OpenVLA-OFT checkpoint on RLinf's machine")
+    rlinf = parser.add_argument_group("rlinf")
+    rlinf.add_argument("--envs", type=int, default=8, help="parallel environments it is for (default: 8)")
+    rlinf.add_argument("--group", type=int, default=8, help="rollouts of one start that are compared (default: 8)")
+    rlinf.add_argument("--size", type=int, default=256, help="height and width of pictures (default: 256)")
+    rlinf.add_argument("--policy", default="openvla-oft", help="OpenVLA-OFT checkpoint on RLinf's machine")
+    rlinf.add_argument("--folder", default="", help="where RLinf's machine will have the folder (default: --out)")
+    rlinf.add_argument("--world-model", type=Path, default=None, metavar="CHECKPOINT",
+                       help="in place of the one that the run goes on with")  # fmt: skip
+    rlinf.add_argument("--any-size", action="store_true", help="although RLinf reads only the published size")
+    rlinf.add_argument("--reward", type=Path, default=None, metavar="FILE", help="an RLinf reward model (.pth)")
+    rlinf.add_argument(
+        "--train-reward", action="store_true", help="train one on the run's episodes, in RUN/rlinf_reward"
+    )
+    rlinf.add_argument("--reward-set", dest="assignments", action="append", default=[], metavar="KEY=VALUE",
+                       help="change its training, e.g. steps=900; may be repeated")  # fmt: skip
     parser.set_defaults(function=_export)
 
 
@@ -216,14 +229,39 @@ def _lerobot(arguments: argparse.Namespace, run: Path, out: Path) -> int:
 
 
 def _rlinf(arguments: argparse.Namespace, run: Path, out: Path) -> int:
+    """1 if RLinf still lacks something."""
     from apps import rlinf_export
+    from wovr_core.interrupts import polite_interrupts
 
-    stage = arguments.stage
-    found = rlinf_export.write(run, _episodes(run, stage), out, arguments.envs, arguments.size, arguments.policy)
+    config = rlinf_export.RLinfExportConfig(
+        environments=arguments.envs,
+        group_size=arguments.group,
+        size=arguments.size,
+        policy=arguments.policy,
+        folder=arguments.folder,
+        world_model=arguments.world_model,
+        reward=arguments.reward,
+        any_size=arguments.any_size,
+    )
+    episodes = _episodes(run, arguments.stage)
+    if arguments.assignments and not arguments.train_reward:
+        raise WovrError("--reward-set changes the training that --train-reward asks for")
+    if arguments.reward and arguments.train_reward:
+        raise WovrError("--reward gives a reward model and --train-reward makes one: say either")
+    with polite_interrupts():
+        if arguments.train_reward:
+            rlinf_export.train_reward(run, arguments.size, arguments.assignments)
+        found = rlinf_export.write(run, episodes, out, config)
     print(f"{found.plain} first frames and {found.keyframes} keyframe starts in {out / 'dataset'}")
+    for name in found.files:
+        print(out / name)
     for line in found.notes:
         print(line)
-    return 0
+    for line in found.missing:
+        print(f"MISSING {line}")
+    if not found.missing:
+        print("Complete: give RLinf's run_embodiment.sh the configuration.")
+    return 1 if found.missing else 0
 
 
 def flags_text(conventions: dict[str, Any]) -> str:

@@ -78,10 +78,13 @@ def _import(arguments: argparse.Namespace) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
+    from dataclasses import replace
+
     from wovr_core.envs.libero_suites import tasks
     from wovr_core.model_files import load_world_model
     from wovr_core.reward.rlinf import from_state
-    from wovr_core.rlinf import write_configuration, write_rlinf_weights
+    from wovr_core.rlinf import write_rlinf_weights
+    from wovr_core.rlinf_config import RlinfRun, write_configuration
     from wovr_core.world_model.rlinf import load_state
 
     model, _ = load_world_model(arguments.checkpoint)
@@ -89,7 +92,8 @@ def _export(arguments: argparse.Namespace) -> int:
     if arguments.reward:
         reward = from_state(load_state(arguments.reward), [task.instruction for task in tasks(arguments.suite)])
     files = write_rlinf_weights(arguments.out, model, reward, any_size=arguments.any_size)
-    files.append(write_configuration(arguments.out, arguments.suite, arguments.policy, reward))
+    settings = RlinfRun(arguments.suite, arguments.policy, str(arguments.out.absolute()))
+    files.append(write_configuration(arguments.out, replace(settings, reward=type(reward)) if reward else settings))
     for path in files:
         print(path)
     return 0

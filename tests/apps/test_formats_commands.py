@@ -125,9 +125,9 @@ def test_rlinf_export(tmp_path: Path, capsys) -> None:  # type: ignore[no-untype
     run, out = run_of(episodes, tmp_path / "r"), tmp_path / "out"
     keys = [keyframe(e, step, "contact") for e in episodes for step in (4, 9)]
     write_keyframes(run / "keyframes" / "keyframes.safetensors", keys)
-    assert main(["export", "rlinf", "--run", str(run), "--out", str(out), "--envs", "7"]) == 2
+    assert main(["export", "rlinf", "--run", str(run), "--out", str(out), "--envs", "7", "--group", "7"]) == 2
     assert "6 starts are too few for 7" in capsys.readouterr().err
-    assert main(["export", "rlinf", "--run", str(run), "--out", str(out), "--envs", "6"]) == 0
+    assert main(["export", "rlinf", "--run", str(run), "--out", str(out), "--envs", "6", "--group", "2"]) == 1
     assert "2 first frames and 4 keyframe starts" in capsys.readouterr().out
     reader = RLinfReader(out)
     starts = [reader.start(key) for key in reader.keys()]  # noqa: SIM118

@@ -8,7 +8,8 @@ import yaml
 
 from wovr_core.errors import WovrError
 from wovr_core.reward.rlinf import ResnetReward, TaskEmbedReward
-from wovr_core.rlinf import read_rlinf_weights, rlinf_config, write_rlinf_weights
+from wovr_core.rlinf import read_rlinf_weights, write_rlinf_weights
+from wovr_core.rlinf_config import RlinfRun, rlinf_config
 from wovr_core.world_model.pretrained import PretrainedConfig, build_pretrained
 
 TASKS = [f"task {i}" for i in range(10)]
@@ -48,8 +49,7 @@ def test_rlinf_would_not_read_another_size(model, tmp_path):
 
 
 def test_the_configuration_names_the_files():
-    reward = TaskEmbedReward(TASKS)
-    config = rlinf_config("/data/wan", "libero_goal", "/data/policy", reward)
+    config = rlinf_config(RlinfRun("libero_goal", "/data/policy", "/data/wan", reward=TaskEmbedReward))
     assert yaml.safe_load(yaml.safe_dump(config)) == config
     train = config["env"]["train"]
     assert train["reward_model"] == {
@@ -58,3 +58,19 @@ def test_the_configuration_names_the_files():
     assert (train["model_path"], train["num_frames"]) == ("/data/wan/model-00001.safetensors", 13)
     assert config["actor"]["model"]["unnorm_key"] == "libero_goal_no_noops"
     assert config["defaults"][0] == "env/wan_libero_goal@env.train"
+    assert (train["task_suite_name"], train["reset_gripper_open"]) == ("libero_goal", True)
+    assert (train["total_num_envs"], config["actor"]["global_batch_size"]) == (64, 8192)
+
+
+def test_the_configuration_follows_the_number_of_environments():
+    config = rlinf_config(RlinfRun("libero_10", "p", "f", environments=12, group_size=4, steps=128, keyframes=False))
+    assert config["defaults"][:2] == ["env/wan_libero_spatial@env.train", "env/libero_10@env.eval"]
+    train = config["env"]["train"]
+    assert (train["task_suite_name"], train["enable_kir"]) == ("libero_10", False)
+    assert (train["total_num_envs"], config["algorithm"]["group_size"]) == (12, 4)
+    chunks = 12 * config["algorithm"]["rollout_epoch"] * 128 // train["chunk"]
+    assert chunks % config["actor"]["global_batch_size"] == 0
+    with pytest.raises(WovrError, match=r"12 environments are no whole groups of 8.*take 16"):
+        RlinfRun("libero_10", "p", "f", environments=12)
+    with pytest.raises(WovrError, match="at least 2"):
+        RlinfRun("libero_10", "p", "f", group_size=1)

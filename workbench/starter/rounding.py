@@ -24,6 +24,7 @@ from wovr_core.errors import WovrError
 from wovr_core.files import read_json, write_json
 from wovr_core.imagination import imagine_actions_many
 from wovr_core.model_files import POLICY, REWARD, WORLD_MODEL
+from wovr_core.models_in_use import models_in_use
 from wovr_core.recipes import Recipe
 from wovr_core.stages import audit, imagine
 from wovr_core.stages.imagine import Simulator
@@ -103,10 +104,7 @@ def recipe_of(source: Path) -> Recipe:
 
 def final_models(source: Path) -> Simulator:
     """What a finished run ended with: the last policy, and of world model and reward the refined ones if promoted."""
-    refined = read_json(source / "refine" / "outputs.json")["outputs"]
-    model = "refine" if refined["world_model_promoted"] else "world_model"
-    reward = "refine" if refined["reward_promoted"] else "reward"
-    return Simulator(source / "rl_evolved" / POLICY, source / model / WORLD_MODEL, source / reward / REWARD)
+    return Simulator(**models_in_use(source))
 
 
 def read_rollouts(folder: Path) -> list[Rollout]:

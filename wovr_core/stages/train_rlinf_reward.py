@@ -10,7 +10,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from wovr_core.data.formats.conventions import resize
 from wovr_core.data.segments import split_ids
+from wovr_core.errors import WovrError
 from wovr_core.reward.labels import LabelConfig, balanced_weights, label_episodes
 from wovr_core.reward.rlinf import ResnetReward, RlinfReward, TaskEmbedReward
 from wovr_core.seeding import derive_seed, torch_generator
@@ -28,6 +30,8 @@ class RlinfRewardConfig:
     labels: LabelConfig = field(default_factory=LabelConfig)
     told_the_task: bool = False
     """The variant with a task embedding, for suites whose goals cannot be told from the picture alone."""
+    image_size: int = 0
+    """H = W that the model is shown; RLinf's draws 256. 0: as the episodes are."""
     steps: int = 5000
     batch: int = 32
     learning_rate: float = 3e-4
@@ -57,7 +61,11 @@ class RlinfRewardOutputs:
 def run(
     config: RlinfRewardConfig, inputs: RlinfRewardInputs, out_dir: Path, on_metrics: OnMetrics = ignore_metrics
 ) -> RlinfRewardOutputs:
-    """Train with binary cross-entropy on frames of both kinds alike; measure on held-out episodes."""
+    """Train with binary cross-entropy on frames of both kinds alike; measure on held-out episodes.
+
+    Raises:
+        WovrError: there are not more episodes than are held out.
+    """
     from wovr_core.world_model.rlinf import replace_file
 
     versions = {"episodes": ",".join(inputs.versions), "seed": str(inputs.seed)}
@@ -66,13 +74,15 @@ def run(
     if finished:
         return finished
     episodes = load_named(inputs.episodes)
+    if not 0 < config.held_out < len(episodes):
+        raise WovrError(f"held_out is {config.held_out} of {len(episodes)} episodes: some are to be held out, not all")
     train_ids, held_ids = split_ids(list(episodes), config.held_out)
     tasks = inputs.instructions or tuple(sorted({e.task.instruction for e in episodes.values()}))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(inputs.seed, "rlinf_reward_weights"))
         model: RlinfReward = TaskEmbedReward(tasks) if config.told_the_task else ResnetReward()
     fit(folder, model, [episodes[i] for i in train_ids], config, inputs.seed)
-    rates = measure(model, [episodes[i] for i in held_ids])
+    rates = measure(model, [episodes[i] for i in held_ids], config.image_size)
     path = folder.path / model.file
     replace_file(path, lambda temporary: torch.save(model.state_dict(), temporary))
     folder.log(config.steps, {"true_positives": rates[0], "false_positives": rates[1]}, "held_out")
@@ -84,7 +94,7 @@ def fit(
 ) -> None:
     """Leaves the model in evaluation mode."""
     samples = label_episodes(episodes, config.labels)
-    frames, labels = torch.from_numpy(samples.frames), torch.from_numpy(samples.labels)
+    labels = torch.from_numpy(samples.labels)
     weights = torch.from_numpy(balanced_weights(samples.labels, samples.weights))
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=1e-4, fused=True)
     model.train()
@@ -95,7 +105,8 @@ def fit(
             chosen = torch.multinomial(weights, config.batch, replacement=True, generator=generator)
             with torch.random.fork_rng(devices=[]):  # of the dropout
                 torch.manual_seed(derive_seed(seed, "rlinf_reward_dropout", step))
-                p = model(frames[chosen], [samples.instructions[i] for i in chosen.tolist()])
+                shown = torch.from_numpy(resize(samples.frames[chosen.numpy()], config.image_size))
+                p = model(shown, [samples.instructions[i] for i in chosen.tolist()])
             loss = F.binary_cross_entropy(p.clamp(1e-6, 1 - 1e-6), labels[chosen].float())
             optimizer.zero_grad()
             loss.backward()
@@ -106,12 +117,13 @@ def fit(
 
 
 @torch.no_grad()
-def measure(model: RlinfReward, episodes: Sequence[Episode]) -> tuple[float, float]:
-    """Shares of successful and of other frames that reach THRESHOLD; 0 where there are none."""
+def measure(model: RlinfReward, episodes: Sequence[Episode], image_size: int = 0) -> tuple[float, float]:
+    """Shares of successful and of other frames that reach THRESHOLD, seen at `image_size`; 0 where there are none."""
     hits: dict[bool, list[bool]] = {True: [], False: []}
     for episode in episodes:
         for part in np.array_split(np.arange(len(episode.frames)), max(1, len(episode.frames) // 64)):
-            p = model(torch.from_numpy(episode.frames[part]), [episode.task.instruction] * len(part))
+            shown = torch.from_numpy(resize(episode.frames[part], image_size))
+            p = model(shown, [episode.task.instruction] * len(part))
             for success, value in zip(episode.success[part], p.tolist(), strict=True):
                 hits[bool(success)].append(value >= THRESHOLD)
     true, false = (float(np.mean(hits[kind])) if hits[kind] else 0.0 for kind in (True, False))

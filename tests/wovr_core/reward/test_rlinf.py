@@ -1,6 +1,7 @@
 """RLinf's reward models: published names, independent numbers, files read without running anything in them."""
 
 import pickle
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ import torch.nn.functional as F
 from wovr_core.errors import CorruptFileError, UnknownNameError, WovrError
 from wovr_core.reward.rlinf import ResnetReward, TaskEmbedReward, from_state
 from wovr_core.world_model.rlinf import load_state
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from rlinf_reference import trunk
 
 TASKS = ["turn on the stove", "open the drawer", "put the bowl on the plate"]
 
@@ -22,29 +26,6 @@ def randomise(module: torch.nn.Module) -> None:
             tensor.copy_(scale * torch.randn(tensor.shape, generator=generator))
             if "running_var" in name:
                 tensor.abs_().add_(0.5)
-
-
-def trunk(s: dict[str, torch.Tensor], prefix: str, x: torch.Tensor) -> torch.Tensor:
-    """The published network, from its names alone."""
-
-    def conv(p, y, stride=1, padding=1):
-        return F.conv2d(y, s[f"{p}.weight"], s[f"{p}.bias"], stride, padding)
-
-    def norm(p, y):
-        view = (1, -1, 1, 1)
-        mean, var = s[f"{p}.running_mean"].view(view), s[f"{p}.running_var"].view(view)
-        return (y - mean) / (var + 1e-5).sqrt() * s[f"{p}.weight"].view(view) + s[f"{p}.bias"].view(view)
-
-    x = F.max_pool2d(F.relu(norm(f"{prefix}.0.1", conv(f"{prefix}.0.0", x, 2, 3))), 3, 2, 1)
-    for stage in range(1, 5):
-        for block in range(2):
-            p = f"{prefix}.{stage}.{block}"
-            stride = 2 if stage > 1 and block == 0 else 1
-            y = F.relu(norm(f"{p}.bn1", conv(f"{p}.conv1", x, stride)))
-            y = norm(f"{p}.bn2", conv(f"{p}.conv2", y))
-            assert (f"{p}.conv3.weight" in s) == (stride == 2)
-            x = F.relu(y + (conv(f"{p}.conv3", x, stride, 0) if stride == 2 else x))
-    return x.mean(dim=(2, 3))
 
 
 @pytest.fixture

@@ -1,16 +1,18 @@
 """RLinf's world-model files: names both ways, bits kept, and frames against an inference written from its description.
 
-The reference below knows Wan's own names and mathematics and nothing of ours; only the video autoencoder is diffusers'.
+The reference (`rlinf_reference`) knows Wan's own names and mathematics and nothing of ours; only the video autoencoder
+is diffusers'.
 """
 
 import math
 import re
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from diffusers import AutoencoderKLWan
 from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers
 from safetensors.torch import load_file, save_file
@@ -23,7 +25,10 @@ from wovr_core.world_model.pretrained import PretrainedConfig, build_empty, buil
 from wovr_core.world_model.rlinf import RLINF_WORLD_MODEL, read_world_model, write_world_model
 from wovr_core.world_model.wan_keys import PREFIX, TRANSFORMER, VAE, to_diffusers, to_wan
 
-HEADS, DIM, FILES = 2, 24, ("model-00001.safetensors", "Wan2.2_VAE.pth")
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from rlinf_reference import reference_chunk, reference_velocity
+
+FILES = ("model-00001.safetensors", "Wan2.2_VAE.pth")
 
 
 @pytest.fixture(scope="module")
@@ -46,90 +51,6 @@ def files(trained, tmp_path):
     paths = [tmp_path / name for name in FILES]
     write_world_model(*paths, trained)
     return paths
-
-
-def rms(x, weight):
-    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6) * weight
-
-
-def rope(x, f, h, w):
-    """(B, N, heads, d): pairs of neighbouring channels turned by their position in time, height and width."""
-    d = x.shape[-1]
-    sizes = (d - 4 * (d // 6), 2 * (d // 6), 2 * (d // 6))
-    grid = torch.stack(torch.meshgrid(*(torch.arange(n) for n in (f, h, w)), indexing="ij"), -1).reshape(-1, 3)
-    angles = [
-        grid[:, i : i + 1].double() / 10000 ** (torch.arange(0, size, 2).double() / size)
-        for i, size in enumerate(sizes)
-    ]
-    turn = torch.polar(torch.ones(1, dtype=torch.float64), torch.cat(angles, 1))[None, :, None]
-    turned = torch.view_as_complex(x.double().unflatten(-1, (-1, 2)).contiguous()) * turn
-    return torch.view_as_real(turned).flatten(-2).float()
-
-
-def attention(s, p, x, context, grid=None):
-    def heads(name, y):
-        return F.linear(y, s[f"{p}.{name}.weight"], s[f"{p}.{name}.bias"])
-
-    q, k = rms(heads("q", x), s[f"{p}.norm_q.weight"]), rms(heads("k", context), s[f"{p}.norm_k.weight"])
-    q, k, v = (t.unflatten(-1, (HEADS, -1)) for t in (q, k, heads("v", context)))
-    if grid:
-        q, k = rope(q, *grid), rope(k, *grid)
-    weights = torch.einsum("bnhd,bmhd->bhnm", q, k) / math.sqrt(q.shape[-1])
-    out = torch.einsum("bhnm,bmhd->bnhd", weights.softmax(-1), v).flatten(2)
-    return heads("o", out)
-
-
-def reference_velocity(s, x, timesteps, actions):
-    """x (B, C, L, h, w), timesteps (B, L), actions (B, 13, 7) -> (B, C, L, h, w); s in Wan's names."""
-    batch, channels, frames, height, width = x.shape
-    grid = (frames, height // 2, width // 2)
-    per_frame = grid[1] * grid[2]
-    tokens = F.conv3d(x, s["patch_embedding.weight"], s["patch_embedding.bias"], stride=(1, 2, 2)).flatten(2).mT
-    frequencies = 10000 ** (-torch.arange(128).double() / 128)
-    angles = timesteps.double()[..., None] * frequencies
-    e = torch.cat([angles.cos(), angles.sin()], -1).float()
-
-    def mlp(prefix, y, act):
-        y = act(F.linear(y, s[f"{prefix}.0.weight"], s[f"{prefix}.0.bias"]))
-        return F.linear(y, s[f"{prefix}.2.weight"], s[f"{prefix}.2.bias"])
-
-    e = mlp("time_embedding", e, F.silu)
-    grouped = torch.cat([actions[:, :1]] * 3 + [actions], 1).reshape(batch, 4, 28)
-    e = e + mlp("action_mlp2", grouped, F.silu)
-    e6 = F.linear(F.silu(e), s["time_projection.1.weight"], s["time_projection.1.bias"]).unflatten(-1, (6, DIM))
-    context = mlp("action_mlp1", actions, F.gelu)  # (B, 13, D)
-    spread = lambda t: t.repeat_interleave(per_frame, 1)  # noqa: E731
-    layer_norm = lambda t: F.layer_norm(t, (DIM,), eps=1e-6)  # noqa: E731
-    for i in range(2):
-        p = f"blocks.{i}"
-        shift1, scale1, gate1, shift2, scale2, gate2 = (spread(t) for t in (s[f"{p}.modulation"] + e6).unbind(2))
-        y = layer_norm(tokens) * (1 + scale1) + shift1
-        tokens = tokens + attention(s, f"{p}.self_attn", y, y, grid) * gate1
-        y = F.layer_norm(tokens, (DIM,), s[f"{p}.norm3.weight"], s[f"{p}.norm3.bias"], eps=1e-6)
-        tokens = tokens + attention(s, f"{p}.cross_attn", y, context)
-        y = layer_norm(tokens) * (1 + scale2) + shift2
-        tokens = tokens + mlp(f"{p}.ffn", y, lambda t: F.gelu(t, approximate="tanh")) * gate2
-    shift, scale = (spread(t) for t in (s["head.modulation"] + e[:, :, None]).unbind(2))
-    out = F.linear(layer_norm(tokens) * (1 + scale) + shift, s["head.head.weight"], s["head.head.bias"])
-    out = out.view(batch, *grid, 1, 2, 2, channels)
-    return torch.einsum("bfhwpqrc->bcfphqwr", out).reshape(x.shape)
-
-
-def reference_chunk(s, vae, stats, seen, actions, noise):
-    """seen u8 (B, 5, H, W, 3), actions (B, 13, 7) -> the 8 next frames, u8."""
-    mean, std = stats
-    z = vae.encode(seen.permute(0, 4, 1, 2, 3).float() / 127.5 - 1).latent_dist.mean
-    known = (z - mean) / std
-    x = noise.clone()
-    x[:, :, :2] = known
-    sigmas = np.linspace(1, 0, 6)[:-1]
-    sigmas = [*(5 * sigmas / (1 + 4 * sigmas)), 0.0]
-    for n in range(5):
-        times = torch.tensor([[0.0, 0.0, 1000 * sigmas[n], 1000 * sigmas[n]]]).expand(len(x), -1)
-        x = x + reference_velocity(s, x, times, actions) * (sigmas[n + 1] - sigmas[n])
-        x[:, :, :2] = known
-    pixels = vae.decode(x * std + mean).sample.clamp(-1, 1)
-    return ((pixels + 1) * 127.5).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 4, 1)[:, 5:]
 
 
 @torch.no_grad()
