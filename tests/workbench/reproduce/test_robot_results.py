@@ -37,7 +37,8 @@ def evaluation(tmp_path: Path) -> Evaluation:
     folder = tmp_path / "evaluation"
     write_plan(
         folder, "study", robot="lab", task=TaskId("robot", 0, "push"), simulated=True,
-        protocol=ProtocolConfig(trials=2, second_labels=0.0), contestants=[Contestant("before", "1"), Contestant("after", "2")],
+        protocol=ProtocolConfig(trials=2, second_labels=0.0),
+        contestants=[Contestant("before", "1"), Contestant("after", "2")],
         pictures={i: np.zeros((16, 16, 3), np.uint8) for i in range(2)},
     )  # fmt: skip
     made = Evaluation(folder)
@@ -54,13 +55,16 @@ def evaluation(tmp_path: Path) -> Evaluation:
 
 def test_counts_intervals_and_the_test_are_as_others_compute_them() -> None:
     text = robot_section(rows((12, 30), (21, 30)))
-    lines = [line for line in text.splitlines() if line.startswith("| before") or line.startswith("| after")]
+    lines = [line for line in text.splitlines() if line.startswith(("| before", "| after"))]
     assert [line.split("|")[2].strip() for line in lines] == ["12/30 = 40 %", "21/30 = 70 %"]
     for line, k in zip(lines, (12, 21), strict=True):
         for cell, method in zip(line.split("|")[3:5], ("wilson", "exact"), strict=True):
             interval = binomtest(k, 30).proportion_ci(method=method)
             assert cell.strip() == f"{100 * interval.low:.0f} to {100 * interval.high:.0f} %"
-    assert "+30 points [+4, +51]" in text
+    a, b = (binomtest(k, 30).proportion_ci(method="wilson") for k in (12, 21))
+    low = 0.3 - np.hypot(0.7 - b.low, a.high - 0.4)  # Newcombe 1998, method 10
+    high = 0.3 + np.hypot(b.high - 0.7, 0.4 - a.low)
+    assert f"+30 points [{100 * low:+.0f}, {100 * high:+.0f}] (Newcombe)" in text
     p = float(re.search(r"p = ([\d.]+) by Barnard", text).group(1))  # type: ignore[union-attr]
     assert 0.01 < p < 0.05
     assert "off by 5.0 of 255 on average, 7.5 if nothing moved" in text
@@ -77,7 +81,7 @@ def test_report_and_films_lie_beside_and_every_link_leads_somewhere(tmp_path: Pa
     kept = publish(evaluation.folder, [str(film)], results, STUDY)
     assert (results / kept["films"][0]).read_bytes() == b"beside"
     report = read_json(results / kept["report"])
-    assert [p["successes"] for p in report["policies"]] == [0, 2]
+    assert {p["name"]: p["successes"] for p in report["policies"]} == {"before": 0, "after": 2}
     Results(results / "robot.json", "wovr reproduce robot").put(rows((0, 2), (2, 2), **kept))
     readme = tmp_path / "README.md"
     readme.write_text(f"{BEGIN}\n{END}\n")
