@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 import gradio as gr
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 from apps.assets_route import asset_url, assets_router
 from apps.gate import Gate, GateConfig, user_of
 from apps.guard import Guard, GuardConfig
 from apps.login import login_router
-from apps.pages import PAGES, PageInfo, PageParts
+from apps.pages import PAGES, PageInfo, PageParts, all_pages
 from apps.plotly_asset import plotly_router
 from apps.scrubber_host import asset_router
 from apps.services import Services
 from workbench.server.access import Access
+
+log = logging.getLogger("wovr.app")
 
 TITLE = "WoVR workbench"
 QUEUE = 64
@@ -36,13 +40,14 @@ class AppSecurity:
 
 
 def create_app(services: Services, security: AppSecurity | None = None) -> FastAPI:
-    """The app with everything but a port: one route of Gradio's for each of PAGES, and what feeds them."""
+    """The app with everything but a port: one route of Gradio's for each page, and what feeds them."""
     security = security or AppSecurity()
     access = security.access
     if access:
         services = replace(services, user_of=user_of)
     server = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    blocks, parts = _pages(services)
+    pages = all_pages()
+    blocks, parts = _pages(pages, services)
     for router in (assets_router(), plotly_router(), asset_router(services.packs), login_router(services, access)):
         server.include_router(router)
     for part in parts:
@@ -53,10 +58,10 @@ def create_app(services: Services, security: AppSecurity | None = None) -> FastA
         warnings.filterwarnings(
             "ignore", message="SSR mode"
         )  # it is off below; with several pages Gradio says so again
-        _mount(server, blocks, access, _head(parts))
-    pages = frozenset(page.path for page in PAGES)
+        _mount(server, blocks, access, _head(pages, parts))
+    paths = frozenset(page.path for page in pages)
     server.add_middleware(Gate, access=access, config=security.gate)
-    server.add_middleware(Guard, config=replace(security.guard, pages=pages))  # the outermost: added last
+    server.add_middleware(Guard, config=replace(security.guard, pages=paths))  # the outermost: added last
     return server
 
 
@@ -83,11 +88,11 @@ def _mount(server: FastAPI, blocks: gr.Blocks, access: Access | None, head: str)
     )
 
 
-def _pages(services: Services) -> tuple[gr.Blocks, list[PageParts]]:
+def _pages(pages: Sequence[PageInfo], services: Services) -> tuple[gr.Blocks, list[PageParts]]:
     """All pages in one Blocks, each in a route of its own. The first is the root's."""
     blocks = gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True)
     parts = []
-    for i, page in enumerate(PAGES):
+    for i, page in enumerate(pages):
         if i == 0:
             blocks.pages[0] = (page.path, page.title, False)
             around = blocks
@@ -99,17 +104,24 @@ def _pages(services: Services) -> tuple[gr.Blocks, list[PageParts]]:
 
 
 def _build(page: PageInfo, services: Services) -> PageParts:
-    parts: PageParts = importlib.import_module(page.module).build(services)
+    try:
+        parts: PageParts = importlib.import_module(page.module).build(services)
+    except Exception as error:  # a plug-in's page must not take the app with it
+        if page in PAGES:
+            raise
+        log.exception("the page %s (%s) could not be built", page.title, page.module)
+        gr.Textbox(f"{page.module}: {type(error).__name__}: {error}", label="This page of a plug-in cannot be shown")
+        return PageParts(APIRouter(), "")
     return parts
 
 
-def _head(parts: list[PageParts]) -> str:
+def _head(pages: Sequence[PageInfo], parts: list[PageParts]) -> str:
     """The document's head: style sheets first, then the bar on top with the list of pages."""
-    pages = json.dumps([asdict(page) for page in PAGES]).replace("<", "\\u003c")
+    listed = json.dumps([asdict(page) for page in pages]).replace("<", "\\u003c")
     lines = [
         f'<link rel="stylesheet" href="{asset_url("workbench.css")}">',
         *dict.fromkeys(part.head for part in parts if part.head),
-        f'<script type="application/json" id="wovr-pages">{pages}</script>',
+        f'<script type="application/json" id="wovr-pages">{listed}</script>',
         f'<script type="module" src="{asset_url("shell.js")}"></script>',
     ]
     return "\n".join(lines)

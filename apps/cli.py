@@ -195,8 +195,8 @@ def _recipes(arguments: argparse.Namespace) -> int:
     from wovr_core.config import to_dict
 
     if arguments.name is None:
-        for name, function in recipes.RECIPES.items():
-            print(f"{name:10s} {(function.__doc__ or '').splitlines()[0]}")
+        for name, what in recipes.summaries().items():
+            print(f"{name:10s} {what}")
         return EXIT_OK
     print(json.dumps(to_dict(recipes.get(arguments.name)), indent=2))
     return EXIT_OK

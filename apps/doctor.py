@@ -32,24 +32,30 @@ class Check:
 
 def examine() -> list[Check]:
     """All checks, in the order in which one would mend them. None of them raises."""
-    checks: list[Callable[[], Check]] = [_python, _packages, _pins, _gl, _memory, _disk, _threads]
-    return [_safely(check) for check in checks]
+    return [_safely(name, check) for name, check in CHECKS.items()]
 
 
-def _safely(check: Callable[[], Check]) -> Check:
+def _safely(name: str, check: Callable[[], Check]) -> Check:
     try:
         return check()
     except Exception as error:
-        return Check(check.__name__.strip("_"), False, f"{type(error).__name__}: {error}")
+        return Check(name, False, f"{type(error).__name__}: {error}")
 
 
 def _python() -> Check:
+    """Python 3.11 or newer runs this. Older ones lack syntax that is used throughout: make a new virtual environment
+    with a newer Python (`apt-get install python3.11-venv` on Debian 12), then `make install`.
+    """
     version = platform.python_version()
     ok = sys.version_info >= (3, 11)
     return Check("python", ok, version, "" if ok else "install Python 3.11 or newer: apt-get install python3.11-venv")
 
 
 def _packages() -> Check:
+    """The packages that everything needs are installed. Where some are missing, the environment is another one than
+    the one that was installed into (is `.venv` active?), or an installation broke off: install again, with
+    `constraints.txt`, which holds the versions that are tested together.
+    """
     found, missing = [], []
     for name in REQUIRED:
         try:
@@ -61,6 +67,10 @@ def _packages() -> Check:
 
 
 def _pins() -> Check:
+    """MuJoCo, robosuite and LIBERO have exactly the versions whose physics replay bit for bit. Another version runs,
+    but recorded instants replay to something slightly else, and audits then compare with the wrong world. Install
+    again with `constraints.txt`.
+    """
     wrong = []
     for name, wanted in PINNED.items():
         try:
@@ -74,6 +84,9 @@ def _pins() -> Check:
 
 
 def _gl() -> Check:
+    """An OpenGL that draws without a screen: EGL, or the software rasteriser OSMesa. Without one no environment can be
+    drawn. The advice names the system package to install; `MUJOCO_GL=egl` or `MUJOCO_GL=osmesa` chooses between two.
+    """
     from wovr_core.envs import gl
 
     report = gl.check()
@@ -81,12 +94,18 @@ def _gl() -> Check:
 
 
 def _memory() -> Check:
+    """Enough memory for the demo: two simulator processes and the training. With less, set `--set workers=1` and close
+    other programs; a stage that was killed for want of memory goes on where it stopped.
+    """
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     ok = total >= MIN_MEMORY_GB
     return Check("memory", ok, f"{total:.1f} GB", "" if ok else f"the demo needs {MIN_MEMORY_GB:.0f} GB")
 
 
 def _disk() -> Check:
+    """Room where runs and caches live, and the right to write there. `WOVR_HOME` names another place. Collecting says
+    beforehand how much it will write, and stops with nothing lost where a disk has run full.
+    """
     home = wovr_home()
     existing = next(p for p in (home, *home.parents) if p.exists())
     free = shutil.disk_usage(existing).free / 1e9
@@ -104,8 +123,36 @@ def _short(path: Path) -> str:
 
 
 def _threads() -> Check:
+    """How many cores this process may use, how many threads torch takes, and which instructions it uses. Never bad by
+    itself: look here when things are slow (a container that is given one core), or when a resumed run must be equal to
+    the bit (the recipe's `threads` pins them).
+    """
     import torch
 
     cores = len(os.sched_getaffinity(0))
     capability = torch.backends.cpu.get_cpu_capability()
     return Check("threads", True, f"{cores} cores usable, torch uses {torch.get_num_threads()}, {capability}")
+
+
+def _plugins() -> Check:
+    """Every installed plug-in loads (see `wovr plugins`). A broken one does no harm until it is asked for; its package
+    is named: upgrade it, tell its author, or uninstall it.
+    """
+    from apps.commands.plugins import examine as examine_plugins
+
+    found = list(examine_plugins())
+    broken = [problem for _, problem in found if problem]
+    return Check("plug-ins", not broken, f"{len(found)} installed", "; ".join(broken))
+
+
+CHECKS: dict[str, Callable[[], Check]] = {
+    "python": _python,
+    "packages": _packages,
+    "pins": _pins,
+    "graphics": _gl,
+    "memory": _memory,
+    "disk": _disk,
+    "threads": _threads,
+    "plug-ins": _plugins,
+}
+"""In order; each one's docstring says what it means and what to do (the site's page Troubleshooting)."""

@@ -12,8 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from apps.commands.formats import IMPORTS, add_convention_flags, conventions_of, flags_text
-from wovr_core.errors import UnknownNameError, WovrError
+from apps.commands.formats import IMPORTS, add_convention_flags, check_format, conventions_of, flags_text
+from wovr_core.errors import WovrError
 
 if TYPE_CHECKING:
     from wovr_core.data.doctor import Diagnosis, Sight
@@ -62,8 +62,7 @@ def examine_data(arguments: argparse.Namespace) -> int:
     kind = arguments.format or guess_format(arguments.path)
     if not kind:
         raise WovrError(f"{arguments.path} holds nothing of a known format; name one with --format")
-    if kind not in IMPORTS:
-        raise UnknownNameError("format", kind, IMPORTS)
+    check_format(kind)
     if arguments.clips < 1:
         raise WovrError(f"cannot look at {arguments.clips} clips")
     statistics = read_statistics(arguments.unnormalise, arguments.stats_key) if arguments.unnormalise else None

@@ -4,14 +4,55 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import core_schema
 
+from wovr_core import plugins
 from wovr_core.errors import UnknownNameError, WovrError
 
 Config = TypeVar("Config")
+
+
+class Pluggable:
+    """Base of a configuration in whose place a plug-in's may stand: one with the field `kind`, which names it.
+
+    `--set env.kind=NAME` puts the plug-in's defaults there; the configuration of our own has no such field, so that
+    what was written before there were plug-ins reads as it did.
+    """
+
+    plugin_group: ClassVar[str]
+    own_kind: ClassVar[str]
+    """What to set `kind` to, to come back from a plug-in's."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> core_schema.CoreSchema:
+        def validate(value: Any, own: Any) -> Any:
+            kind = concrete(cls, value) if isinstance(value, Mapping) else cls
+            if kind is not cls:
+                return TypeAdapter(kind).validate_python(value)
+            chosen = getattr(value, "kind", None)
+            if chosen and isinstance(value, plugins.load(cls.plugin_group, chosen, plugins.ConfiguredPlugin).config):
+                return value
+            return own({k: v for k, v in value.items() if k != "kind"} if isinstance(value, Mapping) else value)
+
+        return core_schema.no_info_wrap_validator_function(validate, handler(source))
+
+
+def concrete(kind: Any, values: Any) -> Any:
+    """The dataclass that these values are of: `kind`, or the plug-in's that they name.
+
+    Raises:
+        UnknownNameError: there is no such plug-in.
+        PluginError: it cannot be used.
+    """
+    name = values.get("kind") if isinstance(values, Mapping) else None
+    if name is None or not (isinstance(kind, type) and issubclass(kind, Pluggable)) or name == kind.own_kind:
+        return kind
+    plugins.find(kind.plugin_group, str(name), [kind.own_kind])
+    return plugins.load(kind.plugin_group, str(name), plugins.ConfiguredPlugin).config
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -21,6 +62,7 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 def from_dict(kind: type[Config], values: dict[str, Any], where: str) -> Config:
     """Validate plain values into the dataclass `kind`; `where` names their source in the error."""
+    kind = concrete(kind, values)
     _check_keys(kind, values, where)
     try:
         return TypeAdapter(kind).validate_python(values)
@@ -35,9 +77,11 @@ def _check_keys(kind: Any, values: dict[str, Any], where: str) -> None:
     hints = _hints(kind)
     for name, value in values.items():
         if name not in fields:
+            if name == "kind" and issubclass(kind, Pluggable):
+                continue
             raise UnknownNameError(f"key in {where}:", name, fields)
         if dataclasses.is_dataclass(hints[name]) and isinstance(value, dict):
-            _check_keys(hints[name], value, f"{where}.{name}")
+            _check_keys(concrete(hints[name], value), value, f"{where}.{name}")
 
 
 def _hints(kind: Any) -> dict[str, Any]:
@@ -87,7 +131,10 @@ def _assign(kind: Any, values: dict[str, Any], path: list[str], value: Any, key:
             raise WovrError(f"--set {key}: {name} has no parts; set {name} itself")
         if values.get(name) is None:  # a group that was absent begins with its defaults
             values[name] = {}
-        _assign(inner, values[name], rest, value, key)
+        if rest == ["kind"] and isinstance(inner, type) and issubclass(inner, Pluggable):
+            values[name] = to_dict(concrete(inner, {"kind": value})())
+            return
+        _assign(concrete(inner, values[name]), values[name], rest, value, key)
     elif dataclasses.is_dataclass(inner) and not isinstance(value, dict | None):  # whole, as JSON, it may be set
         parts = ", ".join(field.name for field in dataclasses.fields(inner))
         raise WovrError(f"--set {key}: {name} is a group; set one of its keys: {parts}")

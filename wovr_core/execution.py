@@ -17,8 +17,9 @@ import numpy as np
 from wovr_core.data.array_codecs import Codec
 from wovr_core.data.episode_files import write_episode
 from wovr_core.envs.env_cache import EnvCache
-from wovr_core.envs.expert.demonstrations import ExpertConfig, run_expert_episode
-from wovr_core.envs.libero import LiberoConfig, LiberoEnv
+from wovr_core.envs.environments import demonstrate
+from wovr_core.envs.expert.demonstrations import ExpertConfig
+from wovr_core.envs.libero import LiberoConfig
 from wovr_core.envs.recording import Recorder
 from wovr_core.errors import NotReplayableError
 from wovr_core.types import CHUNK, NULL_ACTION, Episode, FloatArray, Rollout, StateArray
@@ -35,7 +36,7 @@ class ExpertJob:
 
 
 def run_expert(envs: EnvCache, job: ExpertJob) -> Episode:
-    return run_expert_episode(envs.get(job.env, job.task), job.seed, job.expert)
+    return demonstrate(envs.get(job.env, job.task), job.seed, job.expert)
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def run_policy(envs: EnvCache, job: PolicyJob) -> Episode:
 
     from wovr_core.seeding import torch_generator
 
-    env: LiberoEnv = envs.get(job.env, job.task)
+    env = envs.get(job.env, job.task)
     policy, version = _policy(job.policy)
     frame = env.reset(job.index) if job.start == "training" else env.reset_to_initial(job.index)
     generator = torch_generator(job.seed, "policy_episode", job.start, job.task, job.index)
@@ -125,7 +126,7 @@ def replay_job(env: LiberoConfig, rollout: Rollout, actions: FloatArray | None =
 
 def replay(envs: EnvCache, job: ReplayJob) -> Episode:
     """Execute the actions exactly, all of them, whatever they lead to."""
-    env: LiberoEnv = envs.get(job.env, job.task)
+    env = envs.get(job.env, job.task)
     recorder = Recorder(env, env.restore(job.sim_state))
     for action in job.actions:
         recorder.step(action)

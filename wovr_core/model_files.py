@@ -41,13 +41,15 @@ def save_model(
 
 
 def load_policy(path: Path) -> tuple[Any, str]:
-    """The policy in evaluation mode, and its version: `TinyVLA` or `OpenVLAOFT`, both `policy.base.Policy`."""
-    from wovr_core.policy.tiny_vla import TinyVLAConfig, build
+    """The policy in evaluation mode (a `policy.base.Policy`: TinyVLA, OpenVLAOFT, a plug-in's), and its version."""
+    from wovr_core.policy.policies import policy_of
+    from wovr_core.policy.tiny_vla import TinyVLAConfig
 
     checkpoint = load_checkpoint(path, POLICY)
-    if "vision" in checkpoint.config:
+    if "vision" in checkpoint.config and "kind" not in checkpoint.config:
         return _openvla_oft(checkpoint, path), checkpoint.version
-    policy = build(from_dict(TinyVLAConfig, checkpoint.config, str(path)))
+    config = from_dict(TinyVLAConfig, checkpoint.config, str(path))
+    policy = policy_of(config).build(config, 0)
     checkpoint.load_into(policy, path)
     return policy.eval(), checkpoint.version
 
@@ -65,10 +67,11 @@ def _openvla_oft(checkpoint: Checkpoint, path: Path) -> OpenVLAOFT:
 
 def load_world_model(path: Path) -> tuple[WorldModel, str]:
     """The world model in evaluation mode, and its version."""
-    from wovr_core.world_model.model import WorldModelConfig, build
+    from wovr_core.world_model.model import WorldModelConfig
+    from wovr_core.world_model.world_models import build_world_model
 
     checkpoint = load_checkpoint(path, WORLD_MODEL)
-    model = build(from_dict(WorldModelConfig, checkpoint.config, str(path)))
+    model = build_world_model(from_dict(WorldModelConfig, checkpoint.config, str(path)))
     checkpoint.load_into(model, path)
     return model.eval(), checkpoint.version
 

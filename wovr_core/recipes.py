@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import FunctionType
 
+from wovr_core import plugins
 from wovr_core.data.keyframes import KeyframeConfig
-from wovr_core.envs.libero import EVALUATION_STATES, LiberoConfig
-from wovr_core.envs.libero_suites import task_id
-from wovr_core.errors import UnknownNameError, WovrError
+from wovr_core.envs.environments import environment_of, task_of
+from wovr_core.envs.libero import LiberoConfig
+from wovr_core.errors import WovrError
 from wovr_core.policy.tiny_vla import TinyVLAConfig
 from wovr_core.reward.classifier import RewardConfig
 from wovr_core.stages.audit import AuditConfig
@@ -91,26 +94,38 @@ def demo() -> Recipe:
 
 
 def cpu() -> Recipe:
-    """All ten LIBERO-Object tasks with one policy on 2 cores: hours, resumable."""
+    """Three tasks of a suite with one policy on 2 cores: an hour beyond what arms share, resumable."""
+    # As in the demo, few tokens and a network that says what changes; more latent channels, as they bind what a grasp
+    # looks like, and many more steps.
+    model = WorldModelConfig(
+        codec=AutoencoderConfig(latent_channels=24), patch=2, prediction="change", change_weight=4.0, time_mean=2.0
+    )
     return Recipe(
         name="cpu",
-        tasks=tuple(range(10)),
+        tasks=(0, 1, 2),
         env=LiberoConfig(suite="libero_object", size=64, view="workspace"),
-        collect=CollectConfig(clean=40, faulty=15),
-        sft=PolicySFTConfig(demonstrations=40, steps=12000, batch=64),
-        collect_base=CollectPolicyConfig(episodes=15),
+        collect=CollectConfig(clean=40, faulty=25),
+        sft=PolicySFTConfig(demonstrations=15, steps=2500, batch=48, ema_decay=0.99),
+        collect_base=CollectPolicyConfig(episodes=12, max_steps=160),
         world_model=WorldModelTrainingConfig(
-            autoencoder=AutoencoderTraining(steps=4000),
-            transformer=TransformerTraining(steps=8000),
-            held_out=20,
+            model=model,
+            autoencoder=AutoencoderTraining(steps=2500),
+            transformer=TransformerTraining(steps=6000, batch=16, learning_rate=6e-4, ema_decay=0.998, compile=True),
+            held_out=15,
+            horizons=(8, 32, 64, 96),
+            solver_steps=1,
         ),
-        reward=RewardTrainingConfig(steps=3000, held_out=60),
-        keyframes=KeyframeConfig(count=400),
-        rl=PolicyRLConfig(updates=40, groups=8, group_size=8, chunks=12),
-        collect_evolved=CollectPolicyConfig(episodes=10),
-        refine=RefineConfig(transformer=TransformerTraining(steps=1500, learning_rate=2e-4), held_out=20),
-        imagine=ImagineConfig(starts=40, group_size=4, chunks=16),
-        evaluate=EvaluateConfig(trials=20),
+        reward=RewardTrainingConfig(steps=500, batch=48, learning_rate=2e-3, imagined_chunks=9, held_out=40),
+        keyframes=KeyframeConfig(count=200, initial_share=0.15),
+        rl=PolicyRLConfig(updates=20, groups=16, group_size=8, chunks=12),
+        collect_evolved=CollectPolicyConfig(episodes=10, max_steps=160),
+        refine=RefineConfig(
+            transformer=TransformerTraining(steps=300, batch=16, learning_rate=3e-4, ema_decay=0.98),
+            reward_steps=200,
+            held_out=6,
+        ),
+        imagine=ImagineConfig(starts=45, group_size=4, chunks=12, solver_steps=1),
+        evaluate=EvaluateConfig(trials=50, temperature=1.0, max_steps=160),
     )
 
 
@@ -171,10 +186,27 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 
 
 def get(name: str) -> Recipe:
-    """Raises UnknownNameError ("did you mean")."""
-    if name not in RECIPES:
-        raise UnknownNameError("recipe", name, RECIPES)
-    return RECIPES[name]()
+    """One of RECIPES, or a plug-in's. Raises UnknownNameError ("did you mean"), or PluginError."""
+    if name in RECIPES:
+        return RECIPES[name]()
+    plugins.find(plugins.RECIPES, name, RECIPES)
+    recipe = plugins.load(plugins.RECIPES, name, FunctionType)()
+    if not isinstance(recipe, Recipe) or recipe.name != name:
+        raise WovrError(f"the plug-in recipe {name!r} must return a Recipe of that name, not {recipe!r:.80}")
+    return recipe
+
+
+def summaries() -> dict[str, str]:
+    """Name -> one line, of RECIPES and of those that plug-ins bring and that load."""
+    lines = {name: _first_line(function) for name, function in RECIPES.items()}
+    for info in plugins.installed(plugins.RECIPES):
+        with contextlib.suppress(plugins.PluginError):  # `wovr plugins` tells of those
+            lines.setdefault(info.name, _first_line(info.load(FunctionType)))
+    return lines
+
+
+def _first_line(function: Callable[[], Recipe]) -> str:
+    return (function.__doc__ or "").strip().split("\n")[0]
 
 
 def check(recipe: Recipe) -> None:
@@ -182,16 +214,19 @@ def check(recipe: Recipe) -> None:
     if not recipe.tasks:
         raise WovrError("tasks is empty; name at least one task of the suite, for example --set tasks=[0]")
     for task in recipe.tasks:
-        task_id(recipe.env.suite, task)
+        task_of(recipe.env, task)
     sizes = {
         "env.size": recipe.env.size,
-        "sft.policy.image_size": recipe.sft.policy.image_size,
+        "sft.policy.image_size": getattr(recipe.sft.policy, "image_size", recipe.env.size),
         "world_model.model.codec.image_size": recipe.world_model.model.image_size,
         "reward.model.image_size": recipe.reward.model.image_size,
     }
     if len(set(sizes.values())) > 1:
         raise WovrError(f"all frame sizes must agree, got {', '.join(f'{k}={v}' for k, v in sizes.items())}")
-    if not 1 <= recipe.evaluate.trials <= EVALUATION_STATES:
-        raise WovrError(f"evaluate.trials must be 1 to {EVALUATION_STATES}: LIBERO ships that many initial states")
+    states = environment_of(recipe.env).evaluation_states
+    if not 1 <= recipe.evaluate.trials <= states:
+        raise WovrError(
+            f"evaluate.trials must be 1 to {states}: {recipe.env.suite} has that many initial states a task"
+        )
     if recipe.refine.held_out >= recipe.collect_evolved.episodes * len(recipe.tasks):
         raise WovrError("refine.held_out must be less than the episodes that collect_evolved collects")

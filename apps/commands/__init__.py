@@ -13,6 +13,7 @@ from apps.commands import (
     correct,
     formats,
     jobs,
+    plugins,
     refine,
     renderers,
     reproduce,
@@ -45,4 +46,5 @@ GROUPS: tuple[Group, ...] = (
     formats,
     robot,
     world_model,
+    plugins,
 )

@@ -31,7 +31,7 @@ def _add_import(commands: Any, common: Any) -> None:
         "`wovr run` goes on from it as if it had collected these episodes. If in doubt about the flags, ask "
         "`wovr doctor data PATH`.",
     )
-    parser.add_argument("format", metavar="FORMAT", help=", ".join(IMPORTS))
+    parser.add_argument("format", metavar="FORMAT", help=", ".join(IMPORTS) + ", or a plug-in's (`wovr plugins`)")
     parser.add_argument("path", type=Path, metavar="PATH", help="a file, or a folder of them")
     parser.add_argument("--run", required=True, help="name or folder of the run that the episodes go into")
     parser.add_argument("--suite", default="", help="LIBERO suite of the tasks (default: what the source says)")
@@ -43,6 +43,14 @@ def _add_import(commands: Any, common: Any) -> None:
                         help="change one key of the recipe; may be repeated")  # fmt: skip
     add_convention_flags(parser)
     parser.set_defaults(function=_import)
+
+
+def check_format(name: str) -> None:
+    """Raises UnknownNameError unless it can be read, here or by a plug-in."""
+    from wovr_core.data.formats import names
+
+    if name not in names():
+        raise UnknownNameError("format", name, names())
 
 
 def add_convention_flags(parser: Any) -> None:
@@ -80,8 +88,7 @@ def _import(arguments: argparse.Namespace) -> int:
     from wovr_core.run_folder import Run, resolve_run
     from wovr_core.stages import import_episodes
 
-    if arguments.format not in IMPORTS:
-        raise UnknownNameError("format", arguments.format, IMPORTS)
+    check_format(arguments.format)
     statistics = read_statistics(arguments.unnormalise, arguments.stats_key) if arguments.unnormalise else None
     options = {"camera": arguments.camera} if arguments.format == "lerobot" else {}
     path = arguments.path.absolute()

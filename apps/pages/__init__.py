@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from wovr_core import plugins
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
@@ -43,3 +47,17 @@ PAGES: tuple[PageInfo, ...] = (
     PageInfo("robot", "Robot", "apps.pages.robot", "Arm a robot, run blinded evaluations, label and report"),
     PageInfo("teach", "Teach", "apps.pages.teach", "A guided tour for a class, from imagined pictures to PACE"),
 )
+
+
+def all_pages() -> tuple[PageInfo, ...]:
+    """PAGES, then those of plug-ins; one that does not load is told of in the log and left out."""
+    found = list(PAGES)
+    for info in plugins.installed(plugins.PAGES):
+        try:
+            page = info.load(PageInfo)
+            if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}", page.path) or page.path in {p.path for p in found}:
+                raise plugins.PluginError(f"{info}: its path {page.path!r} is taken, or no word of a-z, 0-9 and -")
+            found.append(page)
+        except plugins.PluginError as error:
+            logging.getLogger("wovr.app").warning("%s; the app goes on without it", error)
+    return tuple(found)

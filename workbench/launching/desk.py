@@ -64,7 +64,7 @@ class LaunchDesk:
     def _setup(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
         from wovr_core import recipes
 
-        summaries = {name: (make.__doc__ or "").strip().split("\n")[0] for name, make in recipes.RECIPES.items()}
+        summaries = recipes.summaries()
         return {
             "recipes": [{"name": n, "help": text, "resources": default_resources(n)} for n, text in summaries.items()],
             "kinds": [{"name": name, "help": text} for name, text in launchable().items()],

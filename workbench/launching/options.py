@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from wovr_core.config import to_dict
+from wovr_core.config import concrete, to_dict
 
 _COMMON = {
     "seed": "Of every random draw.",
@@ -80,7 +80,8 @@ def _walk(kind: type, values: dict[str, Any], prefix: str, above: str) -> Iterat
         hint, key = hints[field.name], prefix + field.name
         text = docs.get(field.name, "")
         if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-            yield from _walk(hint, values[field.name], key + ".", text or _summary(hint))
+            inner = concrete(hint, values[field.name])
+            yield from _walk(inner, values[field.name], key + ".", text or _summary(inner))
         else:
             shown = values[field.name]
             default = shown if isinstance(shown, str) else json.dumps(shown)

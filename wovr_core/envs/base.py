@@ -2,10 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from wovr_core.types import FloatArray, Frames, StateArray, TaskId
+import numpy as np
+import numpy.typing as npt
+
+from wovr_core.plugins import ConfiguredPlugin
+from wovr_core.types import Episode, FloatArray, Frames, StateArray, TaskId
+
+
+class EnvConfig(Protocol):
+    """What the stages read of any environment's configuration: frozen, hashable, with a `repr` that tells all."""
+
+    @property
+    def suite(self) -> str:
+        """Names the family of its tasks in files and reports."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """H = W of the frames, in pixels."""
+        ...
+
+    @property
+    def view(self) -> str:
+        """What the camera shows, for the record."""
+        ...
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Names of what `Env.streams` draws beside each frame; () for most."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -20,6 +49,11 @@ class StepResult:
 
 class Env(Protocol):
     """A real (simulated) environment. Nothing in it draws from a global random generator."""
+
+    @property
+    def config(self) -> Any:
+        """An `EnvConfig`."""
+        ...
 
     @property
     def task(self) -> TaskId: ...
@@ -49,3 +83,29 @@ class Env(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class StreamingEnv(Env, Protocol):
+    """An environment whose configuration may name streams."""
+
+    def streams(self) -> dict[str, npt.NDArray[np.generic]]:
+        """(H, W, ...) by name."""
+        ...
+
+    @property
+    def segmentation_names(self) -> tuple[str, ...]: ...
+
+
+@dataclass(frozen=True)
+class EnvironmentPlugin(ConfiguredPlugin):
+    """An environment: of the library (`environments.LIBERO`), or of another package (`wovr.environments`)."""
+
+    build: Callable[[Any, int], Env]
+    """(configuration, index of a task) -> the environment of that task."""
+    tasks: Callable[[Any], Sequence[TaskId]]
+    """configuration -> its tasks, by index."""
+    demonstrate: Callable[[Any, int, Any], Episode] | None = None
+    """(environment, seed of a training start, `ExpertConfig`) -> one scripted episode, `source` "expert" or
+    "expert_fault", of a length that is a multiple of 8. Without it, stage `collect` needs imported episodes."""
+    evaluation_states: int = 50
+    """How many starts `Env.reset_to_initial` knows."""

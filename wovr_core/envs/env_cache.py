@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wovr_core.envs.libero import LiberoConfig, LiberoEnv
+    from wovr_core.envs.libero import LiberoConfig
 
 
 class EnvCache:
     """The last `bound` environments used, by configuration and task; the oldest is closed to make room."""
 
-    def __init__(self, bound: int = 4, build: Callable[[LiberoConfig, int], LiberoEnv] | None = None) -> None:
+    def __init__(self, bound: int = 4, build: Callable[[Any, int], Any] | None = None) -> None:
         if bound < 1:
             raise ValueError(f"bound {bound}: a cache keeps at least one environment")
         self._bound = bound
         self._build = build
-        self._envs: OrderedDict[tuple[LiberoConfig, int], LiberoEnv] = OrderedDict()
+        self._envs: OrderedDict[tuple[Any, int], Any] = OrderedDict()
 
-    def get(self, config: LiberoConfig, task_index: int) -> LiberoEnv:
+    def get(self, config: LiberoConfig, task_index: int) -> Any:
         """The environment of this task, built if need be. In whatever state its last user left it: reset it.
 
         Raises:
@@ -45,7 +45,7 @@ class EnvCache:
             self._envs.popitem()[1].close()
 
 
-def _build(config: LiberoConfig, task_index: int) -> LiberoEnv:
-    from wovr_core.envs.libero import LiberoEnv
+def _build(config: Any, task_index: int) -> Any:
+    from wovr_core.envs.environments import environment_of
 
-    return LiberoEnv(config, task_index)
+    return environment_of(config).build(config, task_index)

@@ -9,11 +9,13 @@ saved state, and `restore` returns the very frame that was recorded.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from wovr_core import plugins
+from wovr_core.config import Pluggable
 from wovr_core.envs import gl, libero_render, libero_state, libero_suites
 from wovr_core.envs.base import StepResult
 from wovr_core.envs.layered_renderer import LayeredRenderer
@@ -33,8 +35,11 @@ FALLING_STEPS = 40
 
 
 @dataclass(frozen=True)
-class LiberoConfig:
+class LiberoConfig(Pluggable):
     """Which scenes, and how they are seen. Hashable: pools keep environments by it."""
+
+    plugin_group: ClassVar[str] = plugins.ENVIRONMENTS
+    own_kind: ClassVar[str] = "libero"
 
     suite: str = "libero_object"
     size: int = 64

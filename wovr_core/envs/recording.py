@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wovr_core.envs.base import StepResult
-from wovr_core.envs.libero import LiberoEnv
+from wovr_core.envs.base import StepResult, StreamingEnv
 from wovr_core.types import ACTION_DIM, FloatArray, Frames, StateArray
 
 
@@ -21,7 +20,7 @@ class Recorder:
         success: whether the task counts as solved there.
     """
 
-    def __init__(self, env: LiberoEnv, frame: Frames, success: bool = False) -> None:
+    def __init__(self, env: StreamingEnv, frame: Frames, success: bool = False) -> None:
         self._env = env
         self.frames: list[Frames] = []
         self.actions: list[FloatArray] = []

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
+
+from wovr_core.plugins import ConfiguredPlugin
+from wovr_core.types import FloatArray
 
 
 @dataclass(frozen=True)
@@ -47,3 +50,16 @@ class Policy(Protocol):
     ) -> torch.Tensor:
         """(B, C, A), differentiable."""
         ...
+
+
+@dataclass(frozen=True)
+class PolicyPlugin(ConfiguredPlugin):
+    """A kind of policy: of the library (`policies.TINY_VLA`), or of another package (`wovr.policies`)."""
+
+    build: Callable[[Any, int], Any]
+    """(configuration, seed of the weights) -> a `Policy` that is a `torch.nn.Module` and has its `config`."""
+    imitation_loss: Callable[..., tuple[torch.Tensor, dict[str, float]]] | None = None
+    """(policy, `policy.sft.SFTBatch`, generator, `policy.sft.SFTLossConfig`, *, autocast) -> (loss, metrics).
+    Without it the policy is not taught by demonstrations here."""
+    fit: Callable[[Any, FloatArray], None] | None = None
+    """(policy, demonstrated actions (N, A)): called once before imitation, for bins and normalisers."""

@@ -14,11 +14,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from wovr_core import plugins
+from wovr_core.config import Pluggable
 from wovr_core.errors import WovrError
 from wovr_core.instructions import INSTRUCTION_DIM, embed
 from wovr_core.policy.action_bins import ActionBins
@@ -27,8 +30,11 @@ from wovr_core.types import ACTION_DIM, CHUNK
 
 
 @dataclass(frozen=True)
-class TinyVLAConfig:
+class TinyVLAConfig(Pluggable):
     """Everything that fixes the network's shape. `dataclasses.asdict` and `TinyVLAConfig(**d)` round-trip it."""
+
+    plugin_group: ClassVar[str] = plugins.POLICIES
+    own_kind: ClassVar[str] = "tiny_vla"
 
     image_size: int = 64
     bins: int = 65

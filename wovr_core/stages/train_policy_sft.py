@@ -11,8 +11,9 @@ import torch
 from wovr_core.data.segments import by_task
 from wovr_core.errors import WovrError
 from wovr_core.model_files import POLICY, save_model
-from wovr_core.policy.sft import SFTDataset, SFTLossConfig, sft_loss
-from wovr_core.policy.tiny_vla import TinyVLAConfig, build
+from wovr_core.policy.policies import policy_of
+from wovr_core.policy.sft import SFTDataset, SFTLossConfig
+from wovr_core.policy.tiny_vla import TinyVLAConfig
 from wovr_core.seeding import derive_seed, torch_generator
 from wovr_core.stages.collect import load_named
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
@@ -61,8 +62,12 @@ def run(
     if finished:
         return finished
     dataset = SFTDataset(_demonstrations(list(load_named([inputs.episodes]).values()), config.demonstrations))
-    policy = build(config.policy, seed=derive_seed(inputs.seed, "policy_weights"))
-    policy.action_bins.fit(dataset.actions)
+    kind = policy_of(config.policy)
+    if kind.imitation_loss is None:
+        raise WovrError("policies of this kind cannot be taught by demonstrations: the plug-in has no imitation_loss")
+    policy = kind.build(config.policy, derive_seed(inputs.seed, "policy_weights"))
+    if kind.fit:
+        kind.fit(policy, dataset.actions)
     ema = Ema(policy, config.ema_decay)
     optimizer = torch.optim.AdamW(policy.parameters(), lr=0.0, weight_decay=config.weight_decay, fused=True)
 
@@ -73,7 +78,7 @@ def run(
             generator = torch_generator(inputs.seed, "sft", step)
             set_learning_rate(optimizer, config.learning_rate * warmup_cosine(step, config.steps))
             batch = dataset.sample(config.batch, generator)
-            loss, metrics = sft_loss(policy, batch, generator, config.loss, autocast=autocast)
+            loss, metrics = kind.imitation_loss(policy, batch, generator, config.loss, autocast=autocast)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)

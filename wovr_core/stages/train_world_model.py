@@ -30,6 +30,7 @@ from wovr_core.world_model.precision import autocast
 from wovr_core.world_model.pretrained import PretrainedConfig, build_empty, build_pretrained
 from wovr_core.world_model.quality import QualityReport, evaluate
 from wovr_core.world_model.windows import Windows, windows_for
+from wovr_core.world_model.world_models import plugin_of
 
 
 @dataclass(frozen=True)
@@ -130,9 +131,15 @@ def run(
     training, held_out = [episodes[i] for i in train_ids], [episodes[i] for i in held_ids]
 
     engine = config.transformer.engine
-    model = _begin(folder, config, inputs, training, engine)
-    windows = windows_for(model.codec, [e.frames for e in training], [e.actions for e in training])
-    last = fit_transformer(folder, model, windows, config.transformer, inputs.seed)
+    plugin = plugin_of(config.model)
+    last = None
+    if plugin:
+        model = plugin.build(config.model)
+        plugin.train(model, training, derive_seed(inputs.seed, "world_model"), folder.log)
+    else:
+        model = _begin(folder, config, inputs, training, engine)
+        windows = windows_for(model.codec, [e.frames for e in training], [e.actions for e in training])
+        last = fit_transformer(folder, model, windows, config.transformer, inputs.seed)
 
     path = folder.path / "world_model"
     if engine.main:
@@ -294,11 +301,12 @@ def last_weights_path(world_model: Path) -> Path:
 
 
 def save_last_weights(
-    world_model: Path, model: WorldModel, last: dict[str, torch.Tensor], lineage: dict[str, str]
+    world_model: Path, model: WorldModel, last: dict[str, torch.Tensor] | None, lineage: dict[str, str]
 ) -> None:
-    """Save the model with its last weights; it keeps the averaged ones."""
+    """Save the model with its last weights; it keeps the averaged ones. None: it has no others."""
     other = copy.deepcopy(model)
-    other.transformer.load_state_dict(last)
+    if last is not None:
+        other.transformer.load_state_dict(last)
     save_model(last_weights_path(world_model), WORLD_MODEL, other, lineage=lineage)
 
 

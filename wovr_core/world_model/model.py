@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
 
+from wovr_core import plugins
+from wovr_core.config import Pluggable
 from wovr_core.errors import UnknownNameError, WovrError
 from wovr_core.types import ACTION_DIM, CHUNK, CONTEXT_FRAMES, RECENT_FRAMES
 from wovr_core.world_model import flow
@@ -38,8 +40,11 @@ class WanConfig:
 
 
 @dataclass(frozen=True)
-class WorldModelConfig:
+class WorldModelConfig(Pluggable):
     """A whole world model. The switches below the line are the paper's ablations."""
+
+    plugin_group: ClassVar[str] = plugins.WORLD_MODELS
+    own_kind: ClassVar[str] = "wan"
 
     codec: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     layers: int = 6

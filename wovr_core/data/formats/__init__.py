@@ -10,8 +10,8 @@ import importlib
 from pathlib import Path
 from typing import Any
 
+from wovr_core import plugins
 from wovr_core.data.formats.base import EpisodeReader
-from wovr_core.errors import UnknownNameError
 
 READERS = {
     "libero": ("wovr_core.data.formats.libero_hdf5", "LiberoReader"),
@@ -28,13 +28,27 @@ def open_reader(name: str, path: Path, **options: Any) -> EpisodeReader:
 
     Raises:
         UnknownNameError: there is no such format.
+        PluginError: it is a plug-in's, which cannot be used.
         ForeignFileError: the source is not of it.
     """
-    if name not in READERS:
-        raise UnknownNameError("format", name, READERS)
-    module, kind = READERS[name]
-    reader: EpisodeReader = getattr(importlib.import_module(module), kind)(path, **options)
+    if name in READERS:
+        module, kind = READERS[name]
+        make = getattr(importlib.import_module(module), kind)
+    else:
+        plugins.find(plugins.FORMATS, name, READERS)
+        make = plugins.load(plugins.FORMATS, name, type)
+    reader: EpisodeReader = make(path, **options)
     return reader
+
+
+def names() -> list[str]:
+    """Formats that can be read: ours, then those that plug-ins bring."""
+    return list(dict.fromkeys([*READERS, *(info.name for info in plugins.installed(plugins.FORMATS))]))
+
+
+def import_path(name: str) -> str:
+    """The folder from which a plug-in's format is imported; "" for ours."""
+    return "" if name in READERS else plugins.find(plugins.FORMATS, name, READERS).folder()
 
 
 def guess_format(path: Path) -> str:

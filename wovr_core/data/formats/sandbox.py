@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 import wovr_core
+from wovr_core.data.formats import import_path
 from wovr_core.data.formats.base import Clip, Conventions, ForeignFileError, check_clip
 from wovr_core.errors import MissingDependencyError
 
@@ -47,6 +48,8 @@ class Sandbox:
         """Of the last request, as the worker measured it."""
         self.restarts = -1
         self._process: subprocess.Popen[bytes] | None = None
+        self._plugin = ""
+        """The folder of the format's package, where it is a plug-in's."""
 
     def __enter__(self) -> Sandbox:
         return self
@@ -82,9 +85,10 @@ class Sandbox:
         if self._process is None or self._process.poll() is not None:
             self.close()
             home = str(Path(wovr_core.__file__).parent.parent)
+            folders = [home, *filter(None, [self._plugin])]
             kept = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "TMPDIR")}
             environment = kept | {
-                "PYTHONPATH": home,
+                "PYTHONPATH": os.pathsep.join(folders),
                 "OMP_NUM_THREADS": "1",
                 "OPENBLAS_NUM_THREADS": "1",
                 "ARROW_DEFAULT_MEMORY_POOL": "system",
@@ -103,6 +107,10 @@ class Sandbox:
 
     def _ask(self, request: dict[str, Any]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         where, end = request.get("key") or request["path"], time.monotonic() + self.config.seconds
+        plugin = import_path(request["format"])
+        if plugin != self._plugin:
+            self.close()
+            self._plugin = plugin
         process = self._start()
         assert process.stdin is not None
         try:

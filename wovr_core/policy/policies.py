@@ -1,0 +1,23 @@
+"""Which kind of policy a configuration means: TinyVLA, or that of a plug-in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wovr_core import plugins
+from wovr_core.policy.base import PolicyPlugin
+from wovr_core.policy.sft import sft_loss
+from wovr_core.policy.tiny_vla import TinyVLAConfig, build
+
+TINY_VLA = PolicyPlugin(
+    config=TinyVLAConfig,
+    build=lambda config, seed: build(config, seed=seed),
+    imitation_loss=sft_loss,
+    fit=lambda policy, actions: policy.action_bins.fit(actions),
+)
+
+
+def policy_of(config: Any) -> PolicyPlugin:
+    """The kind of policy of this configuration. Raises UnknownNameError or PluginError."""
+    kind = getattr(config, "kind", None)
+    return plugins.load(plugins.POLICIES, kind, PolicyPlugin) if kind else TINY_VLA
