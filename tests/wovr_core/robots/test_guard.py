@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -18,6 +20,7 @@ from wovr_core.robots.base import (
     WorkspaceError,
 )
 from wovr_core.robots.kinematic_arm import KinematicConfig
+from wovr_core.robots.safety.guard import Guard
 from wovr_core.robots.simulated import SimulatedRobot
 
 pytestmark = pytest.mark.robot
@@ -74,6 +77,33 @@ def test_silence_holds_after_three_periods_and_stops_after_one_second(robot):
     refused = robot.send_delta((0.01, 0, 0), STILL, 99, robot.clock.now())
     assert refused.clipped_by == (Clip.NOT_RUNNING, Clip.STALE)
     assert refused.refused
+
+
+@pytest.mark.parametrize(
+    ("limits", "state_age", "key_for", "reason", "lapse"),
+    [
+        (Limits(), 0.0, 1.0, Clip.STATE, 0.1),
+        (Limits(), 0.04, 1.0, Clip.STATE, 0.06),
+        (Limits(state_timeout=0.9), 0.0, 1.0, Clip.STALE, 0.15),
+        (Limits(state_timeout=0.9, stale_periods=8), 0.0, 0.3, Clip.DEAD_MAN, 0.3),
+        (Limits(state_timeout=0.9, stale_periods=8, dead_man_required=False), 0.0, 0.3, Clip.STALE, 0.4),
+    ],
+)
+def test_a_lapse_is_known_to_the_moment(robot, limits, state_age, key_for, reason, lapse):
+    """So that the safety process wakes for it, in place of finding it at its next heartbeat."""
+    state, now = robot.get_state(), 1000.0
+    guard = Guard()
+    guard.see(replace(state, t_host=now - state_age), now)
+    assert guard.next_lapse() == np.inf
+    guard.start(replace(limits, dead_man_timeout=key_for), now)
+    assert guard.next_lapse() == np.inf  # it waits for a command, which may take as long as the lease
+    guard.dead_man(True, now)
+    assert guard.command((0.001, 0, 0), STILL, 0, now, now).motion is Motion.RUNNING
+    assert guard.next_lapse() == pytest.approx(now + lapse)
+    assert guard.tick(guard.next_lapse() - 1e-6) is Motion.RUNNING
+    assert guard.tick(guard.next_lapse() + 1e-6) is Motion.HOLDING
+    assert guard.reason is reason
+    assert guard.next_lapse() == np.inf
 
 
 def test_letting_go_of_the_key_holds_at_once_and_stops_after_one_second(robot):

@@ -121,8 +121,16 @@ class Guard:
         if self.motion is not Motion.STOPPED:
             self.motion, self.reason = Motion.STOPPED, reason
 
+    def next_lapse(self) -> float:
+        """When `tick` will hold the arm if nothing is heard until then; infinite unless it is running."""
+        if self.motion is not Motion.RUNNING or self.state is None:
+            return np.inf
+        limits = self.limits
+        lapses = [self.state.t_host + limits.state_timeout, self._last_command + limits.stale_after]
+        return min(lapses + ([self._dead_man_until] if limits.dead_man_required else []))
+
     def tick(self, now: float) -> Motion:
-        """Let time pass: lapses hold, then stop. To be called at 50 Hz or more."""
+        """Let time pass: lapses hold, then stop. To be called at 50 Hz or more, and at `next_lapse`."""
         if self.motion is Motion.STOPPED:
             return self.motion
         limits = self.limits

@@ -57,7 +57,8 @@ class SafetyProcess:
     def run(self) -> None:
         beat = time.monotonic()
         while not self._end:
-            for key, _ in self._selector.select(max(0.0, beat - time.monotonic())):
+            due = min(beat, self._guard.next_lapse())  # a lapse does not wait for the next heartbeat
+            for key, _ in self._selector.select(max(0.0, due - time.monotonic())):
                 if key.fileobj is self._listener:
                     self._accept()
                 elif key.fileobj is self._arm:
@@ -65,9 +66,9 @@ class SafetyProcess:
                 else:
                     self._hear_client()
             now = time.monotonic()
-            if now >= beat:
+            if now >= beat or now > self._guard.next_lapse():
                 self._watch(now)
-                beat = max(beat + HEARTBEAT, now)
+                beat = now + HEARTBEAT
         self._guard.stop(Clip.OPERATOR)
         self._tell_arm()
 
