@@ -1,6 +1,6 @@
 """Notebook widgets.
 
-from workbench.widgets import Gallery, JobWatch, Launch, Scrubber
+from workbench.widgets import Gallery, JobWatch, Launch, Scrubber, Steering
 Scrubber(rollout, real=episode, log="annotations.jsonl")
 Gallery(run="demo")
 Launch(recipe="demo", kind="sft")
@@ -15,13 +15,16 @@ if TYPE_CHECKING:
     from workbench.widgets.gallery import Gallery
     from workbench.widgets.launch import JobWatch, Launch
     from workbench.widgets.scrubber import Scrubber
+    from workbench.widgets.steering import Steering
 
 LAUNCH_FILES = {suffix: Path(__file__).parent / f"launch{suffix}" for suffix in (".js", ".css")}
 """The launch form and the job panel, which the app's page Train shows too."""
 
-__all__ = ["LAUNCH_FILES", "Gallery", "JobWatch", "Launch", "Scrubber"]
+__all__ = ["LAUNCH_FILES", "Gallery", "JobWatch", "Launch", "Scrubber", "Steering"]
 
-_MODULES = {"Gallery": "gallery", "JobWatch": "launch", "Launch": "launch", "Scrubber": "scrubber"}
+_MODULES = {
+    "Gallery": "gallery", "JobWatch": "launch", "Launch": "launch", "Scrubber": "scrubber", "Steering": "steering",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
