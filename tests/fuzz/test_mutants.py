@@ -5,20 +5,29 @@
 
 from __future__ import annotations
 
+import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from wovr_core.data.episode_files import write_episode
+from wovr_core.data.formats import conventions
 from wovr_core.data.formats.base import ForeignFileError
 from wovr_core.data.formats.lerobot_write import LeRobotConfig, LeRobotWriter
 from wovr_core.data.formats.rlinf_dataset import RLinfStart, plain_start, write_start
 from wovr_core.data.formats.sandbox import Sandbox, SandboxConfig
+from wovr_core.errors import WovrError
+from wovr_core.foreign_weights import tensors
+from wovr_core.policy.openvla_oft import actions
 from wovr_core.seeding import numpy_generator
+from wovr_core.world_model.rlinf import load_state
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from format_sources import TASK, small_episode, write_libero, write_wmpo
@@ -152,3 +161,56 @@ def test_mutants_give_an_error_of_ours_or_an_episode(
     assert sandbox.restarts <= max(3, count // 50)
     assert read_all(sandbox, target)[0] == whole
     assert sorted(p for p in tmp_path.rglob("*") if p.is_file() and p.suffix in (".py", ".so", ".tmp")) == []
+
+
+def pth(folder: Path) -> tuple[Path, Callable[[], int]]:
+    """RLinf's autoencoder and reward model."""
+    path, generator = folder / "resnet_rm.pth", torch.Generator().manual_seed(0)
+    state = {"net.0.weight": torch.randn(4, 3, 3, 3, generator=generator), "net.1.num_batches_tracked": torch.tensor(3)}
+    torch.save({"model_state_dict": state}, path)
+    return path, lambda: sum(bool(tensor.sum() < 1e9) for tensor in load_state(path).values())
+
+
+def shards(folder: Path) -> tuple[Path, Callable[[], int]]:
+    """Safetensors as OpenVLA's and RLinf's transformer."""
+    path, generator = folder / "model.safetensors", torch.Generator().manual_seed(0)
+    save_file({"projector.fc1.weight": torch.randn(8, 8, generator=generator), "b": torch.zeros(3)}, path)
+    return path, lambda: sum(bool(tensor.sum() < 1e9) for _, tensor in tensors(folder, "model"))
+
+
+def statistics(folder: Path) -> tuple[Path, Callable[[], int]]:
+    """Read twice: for imports and for OpenVLA."""
+    path = folder / "dataset_statistics.json"
+    action = {"q01": [-0.5] * 6 + [0.0], "q99": [0.5] * 6 + [1.0], "mask": [True] * 6 + [False]}
+    path.write_text(json.dumps({"libero_object": {"action": action, "num_transitions": 7}}))
+
+    def read() -> int:
+        return len(conventions.read_statistics(path).q01) + len(actions.read_statistics(path).q01)
+
+    return path, read
+
+
+@pytest.mark.security
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("make", [pth, shards, statistics])
+def test_mutants_of_weights_give_an_error_of_ours_or_numbers(
+    make: Callable[[Path], tuple[Path, Callable[[], int]]], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """In this process, as they are read: a crash would end it."""
+    path, read = make(tmp_path)
+    sound, count = path.read_bytes(), request.config.getoption("--mutants", default=200)
+    assert read() > 0
+    slowest, errors, silent = 0.0, 0, 0
+    for index in range(count):
+        path.write_bytes(mutate(sound, numpy_generator(0, "fuzz", make.__name__, index)))
+        begin = time.process_time()
+        try:
+            read()
+        except WovrError as error:
+            errors += 1
+            silent += not str(error).strip()
+        slowest = max(slowest, time.process_time() - begin)
+        assert slowest < 1.0, f"mutant {index}"
+    print(f"{make.__name__}: {errors} of {count} refused, slowest {slowest:.3f} s")
+    assert errors > count // 10
+    assert silent == 0

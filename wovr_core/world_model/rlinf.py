@@ -127,7 +127,8 @@ def load_state(path: Path) -> dict[str, torch.Tensor]:
     except FileNotFoundError as error:
         raise CorruptFileError(f"{path} is missing") from error
     except Exception as error:  # torch raises a dozen kinds, depending on where the file is damaged
-        raise CorruptFileError(f"{path} is no file of plain tensors: {str(error).splitlines()[0][:160]}") from error
+        why = (str(error).splitlines() or [type(error).__name__])[0][:160]
+        raise CorruptFileError(f"{path} is no file of plain tensors: {why}") from error
     if isinstance(found, dict) and isinstance(found.get("model_state_dict"), dict):
         found = found["model_state_dict"]
     if not isinstance(found, dict) or not all(

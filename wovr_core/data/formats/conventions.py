@@ -57,6 +57,7 @@ def read_statistics(path: Path, key: str = "") -> Statistics:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ForeignFileError(f"{path} has no action quantiles q01 and q99 ({error})") from error
     require(len(low) == len(high) == len(mask) == ACTION_DIM, path, f"has quantiles of {len(low)} numbers, not 7")
+    require(bool(np.isfinite([*low, *high]).all()), path, "has quantiles that are no finite numbers")
     return Statistics(low, high, mask)
 
 

@@ -8,6 +8,7 @@ value rises, so the last id means -1. The ranges are the dataset's 1st and 99th 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,8 @@ def read_statistics(path: Path, key: str = "") -> ActionStatistics:
         mask = tuple(map(bool, action.get("mask", [True] * len(low))))
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptFileError(f"{path}: {chosen} has no usable q01 and q99: {error}") from error
+    if not len(low) == len(high) == len(mask) or not all(map(math.isfinite, [*low, *high])):
+        raise CorruptFileError(f"{path}: {chosen} has q01, q99 and mask of different lengths, or no finite numbers")
     return ActionStatistics(low, high, mask)
 
 
