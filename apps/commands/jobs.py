@@ -8,7 +8,7 @@ import sys
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from apps.jobs_text import job_record, job_time, preflight_text
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from workbench.jobs.spec import JobSpec, Resources
 
 BACKENDS = ("local", "ray")
-DEFAULT_MEMORY_MB = 3000
-"""Of a stage: the demo's peak, all processes together, is 2.7 GB."""
 
 
 def add_commands(commands: Any, common: Any) -> None:
@@ -44,7 +42,7 @@ def add_commands(commands: Any, common: Any) -> None:
         "--parameter", action="append", default=[], metavar="NAME=VALUE", help="what else the kind takes; repeatable"
     )
     submit.add_argument("--cores", type=int, default=None, help="cores to reserve (default: the recipe's threads)")
-    submit.add_argument("--memory", type=int, default=DEFAULT_MEMORY_MB, metavar="MB", help="memory to reserve")
+    submit.add_argument("--memory", type=int, default=None, metavar="MB", help="memory to reserve")
     submit.add_argument("--gpus", type=int, default=0, help="GPUs to reserve")
     submit.add_argument(
         "--resource", action="append", default=[], metavar="NAME=N", help="other things to reserve, e.g. franka_0123=1"
@@ -108,9 +106,7 @@ def _submit(arguments: argparse.Namespace) -> int:
 
     backend = open_backend(arguments.backend)
     spec = _spec(arguments)
-    found = preflight(spec)
-    if arguments.backend != "local":  # what fits a cluster is the cluster's to say
-        found = replace(found, refusals=tuple(r for r in found.refusals if not r.startswith("the job asks for")))
+    found = preflight(spec, here=arguments.backend == "local")
     if not arguments.json:
         print(preflight_text(found))
     if arguments.dry_run:
@@ -154,22 +150,15 @@ def _spec(arguments: argparse.Namespace) -> JobSpec:
 
 def _resources(arguments: argparse.Namespace, recipe: str) -> Resources:
     from workbench.jobs.spec import Resources
-
-    cores = arguments.cores
-    if cores is None:
-        cores = _threads(recipe, arguments.assignments) if recipe else 1
-    return Resources(cores, arguments.memory, arguments.gpus, _pairs(arguments.resource, "--resource"))
-
-
-def _threads(recipe: str, assignments: Sequence[str]) -> int:
-    """What the recipe computes with, as far as this machine has it."""
-    from workbench.jobs.queue import Capacity
-    from workbench.jobs.records import jobs_folder
+    from workbench.launching.drafts import DEFAULT_MEMORY_MB, cores_of
     from wovr_core import recipes
     from wovr_core.config import override
 
-    threads = override(recipes.get(recipe), assignments).threads
-    return min(threads, Capacity.read(jobs_folder()).cores)
+    cores, memory = arguments.cores, arguments.memory
+    if cores is None:
+        cores = cores_of(override(recipes.get(recipe), arguments.assignments)) if recipe else 1
+    custom = _pairs(arguments.resource, "--resource")
+    return Resources(cores, DEFAULT_MEMORY_MB if memory is None else memory, arguments.gpus, custom)
 
 
 def _pairs(texts: Sequence[str], option: str) -> dict[str, Any]:

@@ -65,11 +65,14 @@ class Preflight:
             raise WovrError(self.refusals[0])
 
 
-def preflight(spec: JobSpec, home: Path | None = None, capacity: Capacity | None = None) -> Preflight:
+def preflight(
+    spec: JobSpec, home: Path | None = None, capacity: Capacity | None = None, here: bool = True
+) -> Preflight:
     """Look, and change nothing.
 
     Args:
-        capacity: of where it will run; this machine's by default.
+        capacity: of this machine; by default what `Capacity.read` says.
+        here: it will run on this machine; else what fits is for the backend to say when it is submitted.
 
     Raises:
         UnknownNameError, WovrError: as `JobSpec.check`.
@@ -79,15 +82,8 @@ def preflight(spec: JobSpec, home: Path | None = None, capacity: Capacity | None
     run = home / "runs" / spec.run
     plans, refusals = _plans(spec, home, run)
     memory, memory_basis = _memory(spec, home)
-    capacity = capacity or Capacity.read(jobs_folder(home))
-    try:
-        capacity.refuse(spec.to_json()["resources"])
-    except WovrError as error:
-        refusals.append(str(error))
-    if memory is not None and memory > capacity.memory_mb:
-        refusals.append(
-            f"it needed {memory:,.0f} MB ({memory_basis}); this machine has {capacity.memory_mb:,} MB for jobs"
-        )
+    if here:
+        refusals += _misfits(spec, capacity or Capacity.read(jobs_folder(home)), memory, memory_basis)
     free = shutil.disk_usage(next(p for p in (run, *run.parents) if p.exists())).free / 1e6
     known = [plan.seconds for plan in plans if plan.seconds is not None]
     sizes = [plan.megabytes for plan in plans if plan.megabytes is not None]
@@ -108,7 +104,7 @@ def preflight(spec: JobSpec, home: Path | None = None, capacity: Capacity | None
         free_disk_mb=free,
         memory_mb=memory,
         memory_basis=memory_basis,
-        warnings=tuple(_warnings(spec, memory)),
+        warnings=tuple(_warnings(spec, memory, here)),
         refusals=tuple(refusals),
     )
 
@@ -200,13 +196,27 @@ def _memory(spec: JobSpec, home: Path) -> tuple[float | None, str]:
     return peak, f"measured in job {job}"
 
 
-def _warnings(spec: JobSpec, memory: float | None) -> list[str]:
+def _misfits(spec: JobSpec, capacity: Capacity, memory: float | None, memory_basis: str) -> list[str]:
+    """Why it could never run on this machine."""
+    found = []
+    try:
+        capacity.refuse(spec.to_json()["resources"])
+    except WovrError as error:
+        found.append(str(error))
+    if memory is not None and memory > capacity.memory_mb:
+        found.append(
+            f"it needed {memory:,.0f} MB ({memory_basis}); this machine has {capacity.memory_mb:,} MB for jobs"
+        )
+    return found
+
+
+def _warnings(spec: JobSpec, memory: float | None, here: bool) -> list[str]:
     warnings = []
     if memory is not None and memory > spec.resources.memory_mb:
         warnings.append(
             f"it reserves {spec.resources.memory_mb:,} MB, but needed {memory:,.0f} MB before: raise --memory"
         )
     available = psutil.virtual_memory().available / 1e6
-    if spec.resources.memory_mb > available:
+    if here and spec.resources.memory_mb > available:
         warnings.append(f"it reserves {spec.resources.memory_mb:,} MB, but only {available:,.0f} MB are free now")
     return warnings

@@ -23,6 +23,27 @@ MEMORY_SHARE = 0.9
 
 
 @dataclass(frozen=True)
+class Place:
+    """How a refusal speaks of where jobs run, and of what would help."""
+
+    name: str
+    more: str
+    nobody: str
+    have: str
+    custom: str
+    """With {name} and {amount}."""
+
+
+HERE = Place(
+    name="this machine",
+    more="submit it to a cluster",
+    nobody="this machine does not have",
+    have="it has",
+    custom='name what it has in jobs/machine.json under "custom"',
+)
+
+
+@dataclass(frozen=True)
 class Capacity:
     """What this machine has to give to jobs."""
 
@@ -53,20 +74,23 @@ class Capacity:
         values = {"cores": self.cores, "memory_mb": self.memory_mb, "gpus": self.gpus, "custom": dict(self.custom)}
         write_json(jobs / "machine.json", values)
 
-    def refuse(self, resources: Mapping[str, Any]) -> None:
-        """Raises WovrError when a job with these resources could never start here."""
-        for name, unit in (("cores", "cores"), ("memory_mb", "MB of memory for jobs"), ("gpus", "GPUs")):
+    def refuse(self, resources: Mapping[str, Any], place: Place = HERE) -> None:
+        """Raises WovrError when a job with these resources could never start there.
+
+        place: whose capacity this is, for the message.
+        """
+        for name, unit in (("cores", "cores"), ("memory_mb", "MB of memory"), ("gpus", "GPUs")):
             if resources[name] > getattr(self, name):
                 raise WovrError(
-                    f"the job asks for {name} = {resources[name]}, this machine has {getattr(self, name)} {unit}; "
-                    "ask for less, or submit it to a cluster"
+                    f"the job asks for {name} = {resources[name]}, {place.name} has {getattr(self, name)} {unit}"
+                    f"{' for jobs' if name == 'memory_mb' else ''}; ask for less, or {place.more}"
                 )
         for name, amount in resources["custom"].items():
             if amount > self.custom.get(name, 0):
                 known = ", ".join(f"{k} = {v}" for k, v in sorted(self.custom.items())) or "none"
                 raise WovrError(
-                    f"the job asks for {name} = {amount}, which this machine does not have (it has: {known}); "
-                    'name what it has in jobs/machine.json under "custom"'
+                    f"the job asks for {name} = {amount}, which {place.nobody} ({place.have}: {known}); "
+                    + place.custom.format(name=name, amount=amount)
                 )
 
 

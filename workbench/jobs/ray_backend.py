@@ -21,13 +21,13 @@ from workbench.jobs.environment import SUPERVISES
 from workbench.jobs.kinds import module_command
 from workbench.jobs.local import LocalBackend
 from workbench.jobs.ray_client import (
+    CLUSTER,
     RayClient,
     RayError,
     RayJob,
     RayUnreachableError,
     Submission,
     read_token,
-    refuse_unfit,
 )
 from workbench.jobs.ray_cluster import cluster_folder, find_cluster
 from workbench.jobs.ray_worker import JOBS
@@ -78,7 +78,7 @@ class RayBackend(LocalBackend):
         """See `JobBackend.submit`."""
         self.client.require_token_auth()
         capacity = self.client.capacity()
-        refuse_unfit(capacity, spec.to_json()["resources"])
+        capacity.refuse(spec.to_json()["resources"], CLUSTER)
         self.jobs.mkdir(parents=True, exist_ok=True)
         capacity.write(self.jobs)
         return super().submit(spec, key)

@@ -13,11 +13,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from workbench.jobs.queue import Capacity
+from workbench.jobs.queue import Capacity, Place
 from wovr_core.errors import MissingDependencyError, WovrError
 
 _PAUSES = (0.5, 2.0)
 """Seconds before a submission is tried again."""
+
+
+CLUSTER = Place(
+    name="the largest node of the Ray cluster",
+    more="add a larger node",
+    nobody="no node of the Ray cluster has",
+    have="they have",
+    custom="start the node that it is attached to with --resources='{{\"{name}\": {amount}}}'",
+)
+"""For refusals of `Capacity`: a job runs on one node."""
 
 
 class RayError(WovrError):
@@ -178,23 +188,6 @@ class RayClient:
                 "set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to the one its nodes were started with"
             )
         return answer
-
-
-def refuse_unfit(capacity: Capacity, resources: Mapping[str, Any]) -> None:
-    """Raises WovrError when no node could ever run a job with these resources."""
-    for name, unit in (("cores", "cores"), ("memory_mb", "MB of memory"), ("gpus", "GPUs")):
-        if resources[name] > getattr(capacity, name):
-            raise WovrError(
-                f"the job asks for {name} = {resources[name]}, the largest node of the Ray cluster has "
-                f"{getattr(capacity, name)} {unit}; ask for less, or add a larger node"
-            )
-    for name, amount in resources["custom"].items():
-        if amount > capacity.custom.get(name, 0):
-            known = ", ".join(f"{k} = {v}" for k, v in sorted(capacity.custom.items())) or "none"
-            raise WovrError(
-                f"the job asks for {name} = {amount}, which no node of the Ray cluster has (they have: {known}); "
-                f"start the node that it is attached to with --resources='{{\"{name}\": {amount}}}'"
-            )
 
 
 def read_token(environment: Mapping[str, str] | None = None) -> str:

@@ -108,7 +108,7 @@ def default_resources(recipe: str) -> dict[str, int]:
     """What a job of this recipe reserves where nothing else is said. Raises UnknownNameError."""
     from wovr_core import recipes
 
-    return {"cores": _cores(recipes.get(recipe)), "memory_mb": DEFAULT_MEMORY_MB, "gpus": 0}
+    return {"cores": cores_of(recipes.get(recipe)), "memory_mb": DEFAULT_MEMORY_MB, "gpus": 0}
 
 
 def _check_kind(reading: _Reading, kind: str) -> bool:
@@ -198,7 +198,7 @@ def _read_resources(reading: _Reading, config: Any) -> Resources:
             reading.errors["resources"] = str(
                 UnknownNameError("resource", str(name)[:60], ("cores", "memory_mb", "gpus"))
             )
-    cores = 1 if config is None else _cores(config)
+    cores = 1 if config is None else cores_of(config)
     return Resources(
         cores=reading.whole("resources.cores", values.get("cores"), cores, 1, None),
         memory_mb=reading.whole("resources.memory_mb", values.get("memory_mb"), DEFAULT_MEMORY_MB, 1, None),
@@ -206,8 +206,8 @@ def _read_resources(reading: _Reading, config: Any) -> Resources:
     )
 
 
-def _cores(config: Any) -> int:
-    """What the recipe computes with, as far as this machine has it."""
+def cores_of(config: Any) -> int:
+    """What a recipe computes with, as far as this machine has it."""
     from workbench.jobs.queue import Capacity
     from workbench.jobs.records import jobs_folder
 

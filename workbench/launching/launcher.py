@@ -52,9 +52,7 @@ class Launcher:
 
     def preflight(self, spec: JobSpec) -> Preflight:
         """What a launch would take; a backend other than this machine's judges its own resources."""
-        found = preflight(spec, self.home)
-        if self.backend.name != "local":
-            found = replace(found, refusals=tuple(r for r in found.refusals if not r.startswith("the job asks for")))
+        found = preflight(spec, self.home, here=self.backend.name == "local")
         if spec.kind == EVALUATION:
             stage, estimate, done = estimate_evaluation(spec, self.home)
             plan = StagePlan(stage, "kept" if done else "run", estimate.seconds, estimate.megabytes, estimate.basis)

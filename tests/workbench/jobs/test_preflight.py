@@ -147,6 +147,8 @@ def test_the_peak_of_earlier_jobs_is_the_memory_estimate(home, monkeypatch):
     assert "needed 700 MB before" in found.warnings[0]
     small = Capacity(cores=2, memory_mb=600)
     assert "it needed 700 MB" in preflight(spec, home, small).refusals[0]
+    elsewhere = preflight(JobSpec("collect", "new", "smoke", resources=Resources(cores=99)), home, small, here=False)
+    assert elsewhere.refusals == (), "what fits a cluster is the cluster's to say"
 
 
 def test_the_finished_smoke_run_measures_every_stage(smoke_run):

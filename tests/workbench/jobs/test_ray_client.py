@@ -13,13 +13,13 @@ from workbench.jobs.kinds import module_command
 from workbench.jobs.queue import Capacity
 from workbench.jobs.ray_backend import RayBackend
 from workbench.jobs.ray_client import (
+    CLUSTER,
     RayAuthError,
     RayClient,
     RayError,
     RayUnreachableError,
     Submission,
     read_token,
-    refuse_unfit,
 )
 from workbench.jobs.ray_launch import rlinf_argv, under_accelerate
 from workbench.jobs.ray_pool import RayPool, connected
@@ -166,11 +166,11 @@ def test_capacity_is_of_the_largest_node(serve):
     capacity = client.capacity()
     assert capacity == Capacity(8, int(9e9) >> 20, 1, {"franka_7": 1})
     fits = {"cores": 8, "memory_mb": 100, "gpus": 1, "custom": {"franka_7": 1}}
-    refuse_unfit(capacity, fits)
+    capacity.refuse(fits, CLUSTER)
     with pytest.raises(WovrError, match="cores = 9, the largest node of the Ray cluster has 8"):
-        refuse_unfit(capacity, fits | {"cores": 9})
+        capacity.refuse(fits | {"cores": 9}, CLUSTER)
     with pytest.raises(WovrError, match=r"franka_8 = 1, which no node .*they have: franka_7 = 1"):
-        refuse_unfit(capacity, fits | {"custom": {"franka_8": 1}})
+        capacity.refuse(fits | {"custom": {"franka_8": 1}}, CLUSTER)
 
 
 def test_the_token_is_where_ray_looks_for_it(tmp_path, monkeypatch):
