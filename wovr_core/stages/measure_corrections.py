@@ -19,7 +19,7 @@ from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
 from wovr_core.stages.imagine import Simulator, make_env
 from wovr_core.types import CHUNK, BoolArray, Episode, FloatArray, Keyframe, Rollout
 from wovr_core.world_model.env import WorldModelEnv
-from wovr_core.world_model.motion import moving_region
+from wovr_core.world_model.motion import moving_error, moving_region
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,5 @@ def _imagine_again(env: WorldModelEnv, rollout: Rollout, real: Episode, threshol
         rollout.task, rollout.start, "flagged", rollout.context_frames, rollout.context_actions, rollout.sim_state
     )
     frames, p_success = imagine_actions(env, start, rollout.actions, rollout.sampler_seed)
-    difference = np.abs(frames[1:].astype(np.float32) - real.frames[1:].astype(np.float32)).mean(-1)
-    moving = moving_region(real.frames)[1:]
-    error = float(difference[moving].mean()) if moving.any() else float(difference.mean())
+    error = moving_error(frames[1:], real.frames[1:], moving_region(real.frames)[1:])
     return error, bool((p_success[1:] >= threshold).any())

@@ -26,7 +26,7 @@ from wovr_core.stages.train_world_model import TransformerTraining, fit_transfor
 from wovr_core.types import CHUNK, Episode, FloatArray
 from wovr_core.world_model.corrected_windows import weighted_sequences
 from wovr_core.world_model.model import WorldModel
-from wovr_core.world_model.motion import moving_region
+from wovr_core.world_model.motion import moving_error, moving_region
 from wovr_core.world_model.quality import imagine_episode
 from wovr_core.world_model.windows import windows_for
 from wovr_core.world_model.world_models import plugin_of
@@ -168,16 +168,19 @@ def run(
 
 
 def world_model_error(model: WorldModel, episodes: Sequence[Episode], solver_steps: int, seed: int) -> float:
-    """Mean absolute pixel error of closed-loop imagination over the moving region, in [0, 255]."""
+    """Mean absolute pixel error of closed-loop imagination over the moving region, in [0, 255].
+
+    Episodes shorter than a chunk say nothing about imagination; NaN where all are.
+    """
     errors = []
     for number, episode in enumerate(episodes):
         chunks = episode.length // CHUNK
+        if not chunks:
+            continue
         imagined = imagine_episode(model, episode.frames, episode.actions, chunks, solver_steps, seed + number)
         real = episode.frames[1 : len(imagined) + 1]
-        moving = moving_region(episode.frames)[1 : len(imagined) + 1]
-        difference = np.abs(imagined.astype(np.float32) - real.astype(np.float32)).mean(-1)
-        errors.append(float(difference[moving].mean()))
-    return float(np.mean(errors))
+        errors.append(moving_error(imagined, real, moving_region(episode.frames)[1 : len(imagined) + 1]))
+    return float(np.mean(errors)) if errors else float("nan")
 
 
 def reward_log_loss(

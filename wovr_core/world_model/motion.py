@@ -43,3 +43,14 @@ def moving_region(frames: Frames, threshold: int = 24, grow: int = 1) -> BoolArr
     if grow:
         mask = binary_dilation(mask, structure=np.ones((1, 2 * grow + 1, 2 * grow + 1), dtype=bool))
     return mask
+
+
+def moving_error(imagined: Frames, real: Frames, moving: BoolArray) -> float:
+    """Mean absolute pixel error, of 255, where something moves; of whole frames where nothing does.
+
+    Args:
+        imagined, real: (T, H, W, 3) u8, the same instants; T > 0.
+        moving: (T, H, W), see `moving_region`.
+    """
+    difference = np.abs(imagined.astype(np.float32) - real.astype(np.float32)).mean(-1)
+    return float(difference[moving].mean()) if moving.any() else float(difference.mean())

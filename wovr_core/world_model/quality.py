@@ -12,7 +12,7 @@ import torch
 from wovr_core.data.segments import producing_actions, window_indices
 from wovr_core.errors import WovrError
 from wovr_core.pictures import decibels, squared_error, ssim
-from wovr_core.types import CHUNK, NULL_ACTION, RECENT_FRAMES, FloatArray, Frames
+from wovr_core.types import CHUNK, CONTEXT_FRAMES, NULL_ACTION, RECENT_FRAMES, FloatArray, Frames
 from wovr_core.world_model.model import WorldModel
 from wovr_core.world_model.motion import moving_region
 from wovr_core.world_model.precision import autocast
@@ -60,15 +60,20 @@ def imagine_episode(
         actions: (T, A).
 
     Returns:
-        (chunks * 8, H, W, 3): what should be frames[start + 1 :].
+        (chunks * 8, H, W, 3): what should be frames[start + 1 :]; nothing for an episode shorter than a chunk.
+
+    Raises:
+        WovrError: more chunks than the episode has actions for.
     """
     if start + chunks * CHUNK > len(actions):
         raise WovrError(f"{chunks} chunks from frame {start} need more than the episode's {len(actions)} actions")
     model.eval()
+    if not chunks:
+        return np.empty((0, *frames.shape[1:]), dtype=np.uint8)
     produced = producing_actions(actions)
     generator = torch.Generator().manual_seed(seed)
     with autocast(model.device):
-        seen = torch.from_numpy(frames[window_indices(start)[:5]])[None]
+        seen = torch.from_numpy(frames[window_indices(start)[:CONTEXT_FRAMES]])[None]
         context = model.codec.encode(seen).float()
         out = []
         for k in range(chunks):
@@ -95,6 +100,9 @@ def evaluate(
         episodes: (frames (T+1, H, W, 3) u8, actions (T, A)), never trained on.
         horizons: imagined frames, multiples of 8; those beyond every episode are left out.
         seed: of the noise; the episode's number is added.
+
+    Raises:
+        WovrError: no episode, or a horizon that is no whole number of chunks.
     """
     if not episodes:
         raise WovrError("no held-out episode to measure the world model on")

@@ -9,7 +9,7 @@ from wovr_core.errors import WovrError
 from wovr_core.pictures import psnr, ssim
 from wovr_core.types import FloatArray, Frames
 from wovr_core.world_model.model import WorldModel
-from wovr_core.world_model.motion import moving_region
+from wovr_core.world_model.motion import moving_error, moving_region
 from wovr_core.world_model.quality import evaluate, imagine_episode
 
 EpisodeMaker = Callable[..., tuple[Frames, FloatArray]]
@@ -54,6 +54,28 @@ def test_only_frames_up_to_the_start_are_seen(small_model: WorldModel, make: Epi
     other[9:] = 0
     one = imagine_episode(small_model, frames, actions, 1, 1, seed=0, start=8)
     assert np.array_equal(one, imagine_episode(small_model, other, actions, 1, 1, seed=0, start=8))
+
+
+def test_an_episode_shorter_than_a_chunk_is_measured_as_far_as_it_goes(
+    small_model: WorldModel, make: EpisodeMaker
+) -> None:
+    frames, actions = make(0)
+    short, long = (frames[:6], actions[:5]), (frames, actions)
+    assert imagine_episode(small_model, *short, 0, 1, seed=0).shape == (0, 32, 32, 3)
+    report = evaluate(small_model, [short, long], horizons=(8,), solver_steps=1, seed=4)
+    assert report.episodes == (1,)
+    assert report.psnr == evaluate(small_model, [long], horizons=(8,), solver_steps=1, seed=5).psnr
+    assert evaluate(small_model, [short], horizons=(8,), solver_steps=1).horizons == ()
+
+
+def test_the_error_is_taken_where_something_moves_if_anything_does() -> None:
+    real = np.full((2, 2, 2, 3), 100, dtype=np.uint8)
+    imagined = real.copy()
+    imagined[0, 0, 0], imagined[1] = 140, 90
+    moving = np.zeros((2, 2, 2), dtype=bool)
+    assert moving_error(imagined, real, moving) == pytest.approx((40 + 4 * 10) / 8)
+    moving[0, 0] = True
+    assert moving_error(imagined, real, moving) == 20
 
 
 def test_bad_requests(small_model: WorldModel, make: EpisodeMaker) -> None:
