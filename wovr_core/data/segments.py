@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from wovr_core.errors import WovrError
 from wovr_core.types import (
     CHUNK,
     CONTEXT_FRAMES,
@@ -53,10 +54,17 @@ def keyframe(episode: Episode, step: int, reason: str) -> Keyframe:
 
 
 def split_ids(ids: Sequence[str], held_out: int) -> tuple[list[str], list[str]]:
-    """Train and held-out ids: every n-th one of the sorted ids is held out, so that sources mix."""
+    """Train and held-out ids: every n-th one of the sorted ids is held out, so that sources mix.
+
+    Raises:
+        WovrError: none would be held out, or none be left.
+    """
     ordered = sorted(ids)
     if held_out <= 0 or held_out >= len(ordered):
-        raise ValueError(f"cannot hold out {held_out} of {len(ordered)} episodes")
+        raise WovrError(
+            f"held_out is {held_out} of {len(ordered)} episodes: some are to be held out, not all; "
+            "set held_out lower or collect more"
+        )
     chosen = {ordered[int((k + 0.5) * len(ordered) / held_out)] for k in range(held_out)}
     return [i for i in ordered if i not in chosen], sorted(chosen)
 

@@ -12,7 +12,6 @@ import torch.nn.functional as F
 
 from wovr_core.data.formats.conventions import resize
 from wovr_core.data.segments import split_ids
-from wovr_core.errors import WovrError
 from wovr_core.reward.labels import LabelConfig, balanced_weights, label_episodes
 from wovr_core.reward.rlinf import ResnetReward, RlinfReward, TaskEmbedReward
 from wovr_core.seeding import derive_seed, torch_generator
@@ -74,8 +73,6 @@ def run(
     if finished:
         return finished
     episodes = load_named(inputs.episodes)
-    if not 0 < config.held_out < len(episodes):
-        raise WovrError(f"held_out is {config.held_out} of {len(episodes)} episodes: some are to be held out, not all")
     train_ids, held_ids = split_ids(list(episodes), config.held_out)
     tasks = inputs.instructions or tuple(sorted({e.task.instruction for e in episodes.values()}))
     with torch.random.fork_rng(devices=[]):

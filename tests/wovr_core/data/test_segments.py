@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from wovr_core.data.segments import keyframe, producing_actions, split_ids, window_indices
+from wovr_core.errors import WovrError
 from wovr_core.types import NULL_ACTION
 
 
@@ -38,3 +39,6 @@ def test_the_split_is_stable_and_disjoint():
     assert set(train) | set(held) == set(ids)
     assert not set(train) & set(held)
     assert split_ids(ids[::-1], 5) == (train, held)
+    for count in (0, -1, 20, 25):
+        with pytest.raises(WovrError, match=f"held_out is {count} of 20 episodes"):
+            split_ids(ids, count)
