@@ -105,7 +105,7 @@ def test_units_go_seed_by_seed_and_only_narrows(config):
 
 def test_the_default_study_fits_the_default_recipe():
     config = StudyConfig("main", recipes.get("cpu"))
-    assert len(units(config)) == 4 * (1 + 2 * 3)
+    assert len(units(config)) == 4 * 2 * 4
     assert all(len(suite.tasks) >= 3 for suite in config.suites)
 
 
