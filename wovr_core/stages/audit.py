@@ -6,15 +6,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from wovr_core.audit.outcomes import audit_rollout, summarise
-from wovr_core.data.episode_files import SUFFIX, EpisodeSet, read_episode, read_rollout, write_episode
+from wovr_core.data.episode_files import SUFFIX, EpisodeSet, read_episode, read_rollout
 from wovr_core.envs.job_pool import JobPool
 from wovr_core.envs.libero import LiberoConfig
-from wovr_core.errors import Interrupted
-from wovr_core.execution import replay, replay_job
+from wovr_core.execution import ReplayJob, replay, replay_job
 from wovr_core.files import write_json
-from wovr_core.interrupts import stop_requested
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
-from wovr_core.stages.progress import Progress
+from wovr_core.stages.real_episodes import make_missing
 from wovr_core.types import CHUNK
 
 
@@ -60,17 +58,12 @@ def run(
     finished = folder.outputs(AuditOutputs)
     if finished:
         return finished
-    episodes = folder.path / "episodes"
     paths = EpisodeSet(Path(inputs.rollouts)).paths
-    missing = [name for name in paths if not (episodes / f"{name}{SUFFIX}").exists()]
-    progress = Progress("audit", len(paths), "rollout", initial=len(paths) - len(missing))
-    jobs = [replay_job(inputs.env, read_rollout(paths[name])) for name in missing]
-    for episode in inputs.pool.map(replay, jobs):
-        write_episode(episodes, episode)
-        progress.update(1)
-        if stop_requested():
-            raise Interrupted("stopped audit; the same command goes on from there")
-    progress.close()
+
+    def job_of(name: str) -> ReplayJob:
+        return replay_job(inputs.env, read_rollout(paths[name]))
+
+    episodes = make_missing(folder, paths, replay, job_of, inputs.pool, "rollout")
     audited = [
         audit_rollout(read_rollout(path), read_episode(episodes / f"{name}{SUFFIX}"), config.tolerance)
         for name, path in paths.items()

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import logging
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from wovr_core.data.array_codecs import Codec, check_codec
-from wovr_core.data.episode_files import SUFFIX, EpisodeSet, read_episode_summary
+from wovr_core.data.episode_files import SUFFIX, EpisodeSet
 from wovr_core.envs.expert.demonstrations import ExpertConfig
 from wovr_core.envs.job_pool import JobPool
 from wovr_core.envs.libero import LiberoConfig
-from wovr_core.errors import CorruptFileError, Interrupted, WovrError
+from wovr_core.errors import WovrError
 from wovr_core.execution import ExpertJob, PolicyJob, WriteJob, make_and_write, run_expert, run_policy
-from wovr_core.interrupts import stop_requested
 from wovr_core.seeding import derive_seed
 from wovr_core.stages.disk import DiskBudget, episode_bytes
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
 from wovr_core.stages.progress import Progress
+from wovr_core.stages.real_episodes import is_whole, sweep
 from wovr_core.types import Episode
-
-logger = logging.getLogger("wovr.collect")
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ def run(
     config: CollectConfig, inputs: CollectInputs, out_dir: Path, on_metrics: OnMetrics = ignore_metrics
 ) -> CollectOutputs:
     """Scripted demonstrations of every task. Resumes: episodes that are on disk and whole are kept."""
-    versions = _versions(inputs)
+    versions = versions_of(inputs)
     folder = StageFolder(out_dir, "collect", config, versions, on_metrics)
     finished = folder.outputs(CollectOutputs)
     if finished:
@@ -104,7 +102,7 @@ def run_policy_episodes(
 
     if inputs.policy is None:
         raise WovrError("collecting a policy's episodes needs a policy checkpoint")
-    versions = _versions(inputs) | {"policy": version_of(inputs.policy)}
+    versions = versions_of(inputs) | {"policy": version_of(inputs.policy)}
     folder = StageFolder(out_dir, "collect_policy", config, versions, on_metrics)
     finished = folder.outputs(CollectOutputs)
     if finished:
@@ -127,7 +125,8 @@ def run_policy_episodes(
     return _collect(folder, jobs, run_policy, inputs, config.max_steps, config.codec)
 
 
-def _versions(inputs: CollectInputs) -> dict[str, str]:
+def versions_of(inputs: CollectInputs) -> dict[str, str]:
+    """For the stage's folder: what its episodes depend on, but for the policy."""
     return {"env": str(inputs.env), "tasks": str(list(inputs.tasks)), "seed": str(inputs.seed)}
 
 
@@ -140,53 +139,36 @@ def _collect(
     codec: Codec,
 ) -> CollectOutputs:
     episodes = folder.path / "episodes"
-    _sweep(episodes)
-    missing = [name for name in jobs if not _is_whole(episodes / f"{name}{SUFFIX}")]
+    sweep(episodes)
+    missing = [name for name in jobs if not is_whole(episodes / f"{name}{SUFFIX}")]
     there = len(jobs) - len(missing)
     budget = DiskBudget(folder.path, len(missing), _size_of_one(episodes, inputs.env, max_steps, codec))
     progress = Progress(folder.stage, len(jobs), "episode", initial=there)
     orders = [WriteJob(name, episodes, codec, function, jobs[name]) for name in missing]
-    for done, written in enumerate(inputs.pool.map(make_and_write, orders, key=_task), start=1):
-        progress.update(1)
-        folder.log(there + done, {"success": written.succeeded, "length": written.length})
-        if stop_requested():
-            raise Interrupted(f"stopped {folder.stage} after {done} episodes; the same command goes on from there")
-        budget.wrote(written.size)
-    progress.close()
+    with contextlib.closing(progress):
+        for done, written in enumerate(inputs.pool.map(make_and_write, orders, key=_task), start=1):
+            progress.update(1)
+            folder.log(there + done, {"success": written.succeeded, "length": written.length})
+            folder.stop_if_asked(f" after {done} episodes")
+            budget.wrote(written.size)
+    return folder.finish(outputs_of(episodes))
+
+
+def outputs_of(episodes: Path) -> CollectOutputs:
+    """What is told of a folder of episodes; writes its index."""
     collected = EpisodeSet(episodes)
     summaries = collected.summaries()
-    return folder.finish(
-        CollectOutputs(
-            episodes=str(episodes),
-            version=collected.write_index(),
-            count=len(summaries),
-            successes=sum(s.succeeded for s in summaries),
-            steps=sum(s.length for s in summaries),
-        )
+    return CollectOutputs(
+        episodes=str(episodes),
+        version=collected.write_index(),
+        count=len(summaries),
+        successes=sum(s.succeeded for s in summaries),
+        steps=sum(s.length for s in summaries),
     )
 
 
 def _task(job: WriteJob) -> int:
     return int(job.job.task)
-
-
-def _sweep(episodes: Path) -> None:
-    """Remove what a killed worker was writing: such a file has its name only once it is whole."""
-    for leftover in episodes.glob(f".*{SUFFIX}.*.tmp"):
-        leftover.unlink(missing_ok=True)
-
-
-def _is_whole(path: Path) -> bool:
-    """By its header, which tells its length too: files appear by a rename once their bytes are on disk."""
-    if not path.exists():
-        return False
-    try:
-        read_episode_summary(path)
-    except CorruptFileError as error:
-        logger.warning("%s; making that episode again", error)
-        path.unlink()
-        return False
-    return True
 
 
 def _size_of_one(episodes: Path, env: LiberoConfig, max_steps: int, codec: Codec) -> int:

@@ -5,19 +5,17 @@ A policy acts on and on, past success too. World models are never trained on the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from wovr_core.data.episode_files import SUFFIX, EpisodeSet, write_episode
+from wovr_core.data.episode_files import EpisodeSet
 from wovr_core.envs.job_pool import JobPool
 from wovr_core.envs.libero import LiberoConfig
-from wovr_core.errors import Interrupted
 from wovr_core.execution import PolicyJob, run_policy
-from wovr_core.interrupts import stop_requested
 from wovr_core.model_files import version_of
 from wovr_core.seeding import derive_seed
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
-from wovr_core.stages.progress import Progress
+from wovr_core.stages.real_episodes import make_missing
 
 
 @dataclass(frozen=True)
@@ -58,20 +56,12 @@ def run(
     finished = folder.outputs(CollectLongOutputs)
     if finished:
         return finished
-    episodes = folder.path / "episodes"
     jobs = {
         f"{inputs.env.suite}-{task}-long{index:04d}": _job(config, inputs, task, index)
         for task in inputs.tasks
         for index in range(config.episodes)
     }
-    missing = [name for name in jobs if not (episodes / f"{name}{SUFFIX}").exists()]
-    progress = Progress("collect_long", len(jobs), "episode", initial=len(jobs) - len(missing))
-    for name, episode in zip(missing, inputs.pool.map(run_policy, [jobs[n] for n in missing]), strict=True):
-        write_episode(episodes, replace(episode, id=name))
-        progress.update(1)
-        if stop_requested():
-            raise Interrupted("stopped collect_long; the same command goes on from there")
-    progress.close()
+    episodes = make_missing(folder, jobs, run_policy, jobs.__getitem__, inputs.pool)
     collected = EpisodeSet(episodes)
     folder.log(len(jobs), {"steps": len(jobs) * config.steps})
     return folder.finish(CollectLongOutputs(str(episodes), collected.write_index(), len(collected)))

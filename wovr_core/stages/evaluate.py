@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from wovr_core.data.episode_files import SUFFIX, read_episode, write_episode
+from wovr_core.data.episode_files import SUFFIX, read_episode_summary
 from wovr_core.envs.job_pool import JobPool
 from wovr_core.envs.libero import LiberoConfig
-from wovr_core.errors import Interrupted
 from wovr_core.execution import PolicyJob, run_policy
-from wovr_core.interrupts import stop_requested
 from wovr_core.model_files import version_of
 from wovr_core.seeding import derive_seed
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
-from wovr_core.stages.progress import Progress
+from wovr_core.stages.real_episodes import make_missing
 from wovr_core.statistics import proportion_interval
 
 
@@ -67,24 +65,15 @@ def run(
     finished = folder.outputs(EvaluateOutputs)
     if finished:
         return finished
-    episodes = folder.path / "episodes"
     names = {
         f"{inputs.env.suite}-{task}-init{index:02d}": (task, index)
         for task in inputs.tasks
         for index in range(config.trials)
     }
-    missing = [name for name in names if not (episodes / f"{name}{SUFFIX}").exists()]
-    jobs = [_job(config, inputs, *names[name]) for name in missing]
-    progress = Progress("evaluate", len(names), "episode", initial=len(names) - len(missing))
-    for name, episode in zip(missing, inputs.pool.map(run_policy, jobs), strict=True):
-        write_episode(episodes, replace(episode, id=name))
-        progress.update(1)
-        if stop_requested():
-            raise Interrupted("stopped evaluate; the same command goes on from there")
-    progress.close()
+    episodes = make_missing(folder, names, run_policy, lambda name: _job(config, inputs, *names[name]), inputs.pool)
     outcomes: dict[str, list[bool]] = {}
     for name, (task, _) in names.items():
-        outcomes.setdefault(str(task), []).append(read_episode(episodes / f"{name}{SUFFIX}").succeeded)
+        outcomes.setdefault(str(task), []).append(read_episode_summary(episodes / f"{name}{SUFFIX}").succeeded)
     successes = sum(sum(v) for v in outcomes.values())
     folder.log(len(names), {"successes": successes, "trials": len(names), "success_rate": successes / len(names)})
     return folder.finish(

@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 
 import wovr_core
 from wovr_core.config import to_dict
-from wovr_core.errors import RunFolderError
+from wovr_core.errors import Interrupted, RunFolderError
 from wovr_core.files import explain_disk_errors, read_json, write_json
+from wovr_core.interrupts import stop_requested
 
 SCHEMA = 1
 
@@ -96,7 +97,18 @@ class StageFolder:
         """Wall time spent in this stage, over all attempts."""
         return self._spent_before + time.monotonic() - self._started
 
+    def stop_if_asked(self, where: str = "") -> None:
+        """To be called where the stage can go on from later.
+
+        Raises:
+            Interrupted: Ctrl-C was pressed; the message says `where`. The time spent so far is remembered.
+        """
+        if stop_requested():
+            self.remember_time()
+            raise Interrupted(f"stopped {self.stage}{where}; the same command goes on from there")
+
     def remember_time(self) -> None:
+        """For the attempt that goes on after this one."""
         write_json(self.path / "elapsed.json", {"seconds": round(self.seconds(), 3)})
 
     def log(self, step: int, metrics: Mapping[str, float], phase: str = "") -> None:

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from wovr_core.data.array_codecs import Codec, check_codec
-from wovr_core.data.episode_files import SUFFIX, EpisodeSet, write_episode
+from wovr_core.data.episode_files import SUFFIX, write_episode
 from wovr_core.data.formats.base import EpisodeReader
 from wovr_core.data.formats.conventions import Statistics, describe, episode_id, merge, to_episode
-from wovr_core.errors import Interrupted, WovrError
+from wovr_core.errors import WovrError
 from wovr_core.files import sha256_file
-from wovr_core.interrupts import stop_requested
-from wovr_core.stages.collect import CollectInputs, CollectOutputs, _is_whole, _sweep, _versions
+from wovr_core.stages.collect import CollectInputs, CollectOutputs, outputs_of, versions_of
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
 from wovr_core.stages.progress import Progress
+from wovr_core.stages.real_episodes import is_whole, sweep
 from wovr_core.types import TaskId
 
 
@@ -66,8 +66,8 @@ def run(
     if finished:
         return finished
     episodes = folder.path / "episodes"
-    _sweep(episodes)
-    missing = [key for key in keys if not _is_whole(episodes / f"{episode_id(key)}{SUFFIX}")]
+    sweep(episodes)
+    missing = [key for key in keys if not is_whole(episodes / f"{episode_id(key)}{SUFFIX}")]
     progress = Progress("import", len(keys), "episode", initial=len(keys) - len(missing))
     digests: dict[str, str] = {}
     for done, key in enumerate(missing, start=1):
@@ -86,26 +86,14 @@ def run(
         write_episode(episodes, episode, config.codec)
         folder.log(len(keys) - len(missing) + done, {"success": episode.succeeded, "length": episode.length})
         progress.update(1)
-        if stop_requested():
-            progress.close()
-            raise Interrupted(f"stopped the import after {done} episodes; the same command goes on from there")
+        folder.stop_if_asked(f" after {done} episodes")
     progress.close()
-    collected = EpisodeSet(episodes)
-    summaries = collected.summaries()
-    return folder.finish(
-        CollectOutputs(
-            episodes=str(episodes),
-            version=collected.write_index(),
-            count=len(summaries),
-            successes=sum(s.succeeded for s in summaries),
-            steps=sum(s.length for s in summaries),
-        )
-    )
+    return folder.finish(outputs_of(episodes))
 
 
 def adopt(config: Any, inputs: CollectInputs, imported: CollectOutputs, out_dir: Path) -> CollectOutputs:
     """Finish the stage `collect` of a recipe with what was imported, so that `collect.run` hands it on."""
-    folder = StageFolder(out_dir, "collect", config, _versions(inputs))
+    folder = StageFolder(out_dir, "collect", config, versions_of(inputs))
     return folder.outputs(CollectOutputs) or folder.finish(imported)
 
 

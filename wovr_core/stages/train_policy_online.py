@@ -103,7 +103,7 @@ def run(
             behaviour = acting / f"update_{update:05d}"
             # The workers read the policy from a folder of its own: checkpoint folders are never rewritten.
             save_model(behaviour, POLICY, policy, lineage={"parent": start_version, "update": str(update)})
-            episodes = _episodes(config, inputs, behaviour, update, groups)
+            episodes = _episodes(folder, config, inputs, behaviour, update, groups)
             size = config.rl.group_size
             members = [episodes[i : i + size] for i in range(0, len(episodes), size)]
             for episode in [e for group in members[: config.rl.kept_groups] for e in group]:
@@ -141,7 +141,12 @@ def _starts(inputs: PolicyOnlineInputs, update: int, groups: int) -> list[tuple[
 
 
 def _episodes(
-    config: PolicyOnlineConfig, inputs: PolicyOnlineInputs, policy: Path, update: int, groups: int
+    folder: StageFolder,
+    config: PolicyOnlineConfig,
+    inputs: PolicyOnlineInputs,
+    policy: Path,
+    update: int,
+    groups: int,
 ) -> Sequence[Episode]:
     jobs = [
         PolicyJob(
@@ -162,6 +167,7 @@ def _episodes(
     for episode in inputs.pool.map(run_policy, jobs, key=_task):
         episodes.append(episode)
         if stop_requested():
+            folder.remember_time()
             raise Interrupted(
                 f"stopped train_policy_online in update {update + 1}; the same command begins that update again"
             )

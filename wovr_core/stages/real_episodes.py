@@ -1,0 +1,75 @@
+"""Real episodes as files of a stage, one each: what is there is kept, what is missing is made."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from wovr_core.data.episode_files import SUFFIX, read_episode_summary, write_episode
+from wovr_core.envs.env_cache import EnvCache
+from wovr_core.envs.job_pool import JobPool
+from wovr_core.errors import CorruptFileError
+from wovr_core.stages.folder import StageFolder
+from wovr_core.stages.progress import Progress
+from wovr_core.types import Episode
+
+logger = logging.getLogger("wovr.collect")
+
+
+def make_missing(
+    folder: StageFolder,
+    names: Collection[str],
+    function: Callable[[EnvCache, Any], Episode],
+    job_of: Callable[[str], Any],
+    pool: JobPool,
+    unit: str = "episode",
+) -> Path:
+    """Run a job for every name that has no file yet, and write what it gives under that name.
+
+    Args:
+        function: of `wovr_core.execution`, for the pool.
+        job_of: name -> what the function is called with; has a field `task`.
+        unit: what is counted on the terminal.
+
+    Returns:
+        The folder of the files, `episodes` in the stage's own.
+
+    Raises:
+        Interrupted: Ctrl-C was pressed; what is written stays.
+        WovrError: what the jobs raise.
+    """
+    episodes = folder.path / "episodes"
+    missing = [name for name in names if not (episodes / f"{name}{SUFFIX}").exists()]
+    jobs = [job_of(name) for name in missing]
+    progress = Progress(folder.stage, len(names), unit, initial=len(names) - len(missing))
+    with contextlib.closing(progress):
+        for name, episode in zip(missing, pool.map(function, jobs, key=attrgetter("task")), strict=True):
+            write_episode(episodes, replace(episode, id=name))
+            progress.update(1)
+            folder.stop_if_asked()
+    return episodes
+
+
+def sweep(episodes: Path) -> None:
+    """Remove what a killed worker was writing: such a file has its name only once it is whole."""
+    for leftover in episodes.glob(f".*{SUFFIX}.*.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
+def is_whole(path: Path) -> bool:
+    """By its header, which tells its length too: files appear by a rename once their bytes are on disk. One that is
+    not whole is removed."""
+    if not path.exists():
+        return False
+    try:
+        read_episode_summary(path)
+    except CorruptFileError as error:
+        logger.warning("%s; making that episode again", error)
+        path.unlink()
+        return False
+    return True
