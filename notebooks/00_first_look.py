@@ -112,5 +112,5 @@ print("real successes among imagined failures:", format_rate(*audit["false_failu
 plots.divergence(run.all_audit_rows())
 
 # %% [markdown]
-# Next: what all this is made of: [LIBERO episodes and their conventions](01_libero_episodes.ipynb). And `wovr app` shows
-# all rollouts of all runs with filters, and keeps what you flag.
+# Next: what all this is made of: [LIBERO episodes and their conventions](01_libero_episodes.ipynb). And `wovr app`
+# shows all rollouts of all runs with filters, and keeps what you flag.

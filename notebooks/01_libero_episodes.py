@@ -97,11 +97,10 @@ assert not np.array_equal(env.reset(3), env.reset(4))
 # Turn through the evaluation states:
 
 # %%
-ipywidgets.interact(
+_ = ipywidgets.interact(
     lambda state: display(Image(png_bytes(film_strip([env.reset_to_initial(state)[None]], scale=256 // SIZE)))),
     state=ipywidgets.IntSlider(0, 0, EVALUATION_STATES - 1, continuous_update=False),
-);
-
+)
 # %% [markdown]
 # ## Which way is up?
 #
@@ -172,7 +171,7 @@ steering.sliders["dz"].value = 0.0
 episode = run_expert_episode(env, 1, ExpertConfig())
 for name in ("frames", "actions", "success", "sim_states"):
     array = getattr(episode, name)
-    print(f"{name:11} {str(array.shape):20} {array.dtype}")
+    print(f"{name:11} {array.shape!s:20} {array.dtype}")
 print(f"{episode.length} actions are {episode.length / FPS:.1f} s or {episode.length // CHUNK} chunks")
 Scrubber(as_seen(episode))
 
@@ -217,9 +216,9 @@ episode_plots.over_frames(differences, "Replay against the recording", "mean |di
 #
 # ## Two renderers, one physics
 #
-# LIBERO's own pictures cost most of the simulation's time. The profile `fast` draws what stands still once and then only
-# what moves, with fewer triangles; `reference` draws as LIBERO ships. Pictures differ a little; the physics must not
-# differ at all.
+# LIBERO's own pictures cost most of the simulation's time. The profile `fast` draws what stands still once and then
+# only what moves, with fewer triangles; `reference` draws as LIBERO ships. Pictures differ a little; the physics must
+# not differ at all.
 
 # %%
 reference = LiberoEnv(replace(env.config, profile="reference"), 0)
@@ -269,8 +268,7 @@ def look(broken):
     print("" if diagnoses[broken].findings else "sound: nothing to say")
 
 
-ipywidgets.interact(look, broken=ipywidgets.Dropdown(options=list(damage), value="turned by 180°"));
-
+_ = ipywidgets.interact(look, broken=ipywidgets.Dropdown(options=list(damage), value="turned by 180°"))
 # %%
 faults = ("", "rotation", "rotation", "gripper_sign", "action_shift", "channel_order")
 expected = dict(zip(damage, faults, strict=True))
