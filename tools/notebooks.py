@@ -14,10 +14,11 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
+    from traitlets.config import Config
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = ROOT / "notebooks"
@@ -47,6 +48,36 @@ def notebook_text(script: Path) -> str:
     return str(nbformat.writes(notebook, version=nbformat.NO_CONVERT)) + "\n"
 
 
+def attentive() -> Config:
+    """Settings by which a kernel's client looks again every second while it waits.
+
+    pyzmq waits for an edge of the socket's descriptor, which a message sent at that moment (as widgets do) can use up:
+    then the answer lies there and nobody looks, until the cell's time is over.
+    """
+    from queue import Empty
+
+    from jupyter_client.asynchronous.client import AsyncKernelClient
+    from jupyter_client.channels import AsyncZMQSocketChannel
+    from traitlets import Type
+    from traitlets.config import Config
+
+    class Channel(AsyncZMQSocketChannel):
+        async def get_msg(self, timeout: float | None = None) -> dict[str, Any]:
+            end = None if timeout is None else time.monotonic() + timeout
+            while True:
+                left = 1.0 if end is None else min(1.0, max(0.0, end - time.monotonic()))
+                try:
+                    return await super().get_msg(timeout=left)
+                except Empty:
+                    if end is not None and time.monotonic() >= end:
+                        raise
+
+    class Client(AsyncKernelClient):
+        shell_channel_class = iopub_channel_class = control_channel_class = Type(Channel)
+
+    return Config({"AsyncKernelManager": {"client_factory": Client}})
+
+
 def execute(script: Path, folder: Path, environment: Mapping[str, str], cell_timeout: int = 900) -> NotebookNode:
     """Run a script's notebook from top to bottom in a kernel of its own.
 
@@ -69,6 +100,7 @@ def execute(script: Path, folder: Path, environment: Mapping[str, str], cell_tim
         timeout=cell_timeout,
         startup_timeout=300,
         kernel_name="python3",
+        config=attentive(),
         resources={"metadata": {"path": str(folder)}},
     )
     for name in own.values():
