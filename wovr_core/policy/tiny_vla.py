@@ -23,9 +23,10 @@ from torch import nn
 from wovr_core import plugins
 from wovr_core.config import Pluggable
 from wovr_core.errors import WovrError
-from wovr_core.instructions import INSTRUCTION_DIM, embed
+from wovr_core.instructions import INSTRUCTION_DIM, embed_tensor
 from wovr_core.policy.action_bins import ActionBins
 from wovr_core.policy.base import ActionChunk
+from wovr_core.policy.sampling import log_prob_of, sample
 from wovr_core.types import ACTION_DIM, CHUNK
 
 
@@ -149,17 +150,8 @@ class TinyVLA(nn.Module):
         Raises:
             WovrError: a negative temperature, or sampling without a generator.
         """
-        if temperature < 0:
-            raise WovrError(f"temperature must not be negative, got {temperature}")
         logits = self.forward(frames, self._embed(instructions, frames), previous_actions)  # (B, C, A, N)
-        if temperature == 0:
-            tokens = logits.argmax(-1)
-        else:
-            if generator is None:
-                raise WovrError("sampling with a temperature needs a generator (the global one is never drawn from)")
-            odds = (logits / temperature).softmax(-1).flatten(0, -2)
-            tokens = torch.multinomial(odds, 1, generator=generator).view(logits.shape[:-1])
-        log_probs = _log_prob_of(logits, tokens, temperature or 1.0)
+        tokens, log_probs = sample(logits, temperature, generator)
         return ActionChunk(actions=self.action_bins.decode(tokens), tokens=tokens, log_probs=log_probs)
 
     def log_prob(
@@ -172,15 +164,13 @@ class TinyVLA(nn.Module):
         temperature: float = 1.0,
     ) -> torch.Tensor:
         """(B, C, A) exact log-probabilities of `tokens`, differentiable; see `policy.base.Policy.log_prob`."""
-        if temperature <= 0:
-            raise WovrError(f"log_prob needs a positive temperature, got {temperature}")
         logits = self.forward(frames, self._embed(instructions, frames), previous_actions)
-        return _log_prob_of(logits, tokens, temperature)
+        return log_prob_of(logits, tokens, temperature)
 
     def _embed(self, instructions: Sequence[str], frames: torch.Tensor) -> torch.Tensor:
         if len(instructions) != len(frames):
             raise WovrError(f"{len(frames)} frames but {len(instructions)} instructions; there must be one for each")
-        return torch.from_numpy(embed(instructions)).to(frames.device)
+        return embed_tensor(instructions).to(frames.device)
 
 
 def build(config: TinyVLAConfig, *, seed: int = 0) -> TinyVLA:
@@ -207,11 +197,6 @@ class _FilmBlock(nn.Module):
 
 def _conv(inputs: int, outputs: int, stride: int) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, stride, padding=1)
-
-
-def _log_prob_of(logits: torch.Tensor, tokens: torch.Tensor, temperature: float) -> torch.Tensor:
-    """logits (..., N), tokens (...) -> log-probabilities (...) at the temperature."""
-    return (logits / temperature).log_softmax(-1).gather(-1, tokens[..., None]).squeeze(-1)
 
 
 def _check(config: TinyVLAConfig) -> None:

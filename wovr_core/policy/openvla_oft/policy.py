@@ -21,6 +21,7 @@ from wovr_core.errors import CorruptFileError, WovrError
 from wovr_core.policy.base import ActionChunk
 from wovr_core.policy.openvla_oft.actions import BINS, ActionStatistics, ActionTokens
 from wovr_core.policy.openvla_oft.vision import VisionConfig, VisionTowers
+from wovr_core.policy.sampling import log_prob_of, sample
 from wovr_core.types import ACTION_DIM, CHUNK
 
 PROMPT = "In: What action should the robot take to {instruction}?\nOut:"
@@ -146,17 +147,7 @@ class OpenVLAOFT(nn.Module):
         Raises:
             WovrError: a negative temperature, or sampling without a generator.
         """
-        if temperature < 0:
-            raise WovrError(f"temperature must not be negative, got {temperature}")
-        logits = self.forward(frames, instructions).cpu()
-        if temperature == 0:
-            tokens = logits.argmax(-1)
-        else:
-            if generator is None:
-                raise WovrError("sampling with a temperature needs a generator (the global one is never drawn from)")
-            odds = (logits / temperature).softmax(-1).flatten(0, -2)
-            tokens = torch.multinomial(odds, 1, generator=generator).view(logits.shape[:-1])
-        log_probs = _log_prob_of(logits, tokens, temperature or 1.0)
+        tokens, log_probs = sample(self.forward(frames, instructions).cpu(), temperature, generator)
         return ActionChunk(actions=self.action_tokens.decode(tokens), tokens=tokens, log_probs=log_probs)
 
     def log_prob(
@@ -169,10 +160,8 @@ class OpenVLAOFT(nn.Module):
         temperature: float = 1.0,
     ) -> torch.Tensor:
         """(B, C, A) exact log-probabilities of `tokens`, differentiable; see `policy.base.Policy.log_prob`."""
-        if temperature <= 0:
-            raise WovrError(f"log_prob needs a positive temperature, got {temperature}")
         logits = self.forward(frames, instructions)
-        return _log_prob_of(logits, tokens.to(logits.device), temperature)
+        return log_prob_of(logits, tokens.to(logits.device), temperature)
 
     def sft_loss(
         self,
@@ -192,17 +181,13 @@ class OpenVLAOFT(nn.Module):
         """
         logits = self.forward(frames, instructions)
         tokens = self.action_tokens.encode(actions).to(logits.device)
-        picked = _log_prob_of(logits, tokens, 1.0)
+        picked = log_prob_of(logits, tokens, 1.0)
         real = torch.ones_like(tokens, dtype=torch.bool)
         if mask_padding is not None:
             real = mask_padding.to(logits.device)[..., None].expand_as(picked)
         loss = -(picked * real).sum() / real.sum().clamp(min=1)
         hits = (logits.argmax(-1) == tokens)[real].float().mean()
         return loss, {"loss": float(loss.detach()), "token_accuracy": float(hits)}
-
-
-def _log_prob_of(logits: torch.Tensor, tokens: torch.Tensor, temperature: float) -> torch.Tensor:
-    return (logits / temperature).log_softmax(-1).gather(-1, tokens[..., None]).squeeze(-1)
 
 
 @lru_cache(maxsize=4)
