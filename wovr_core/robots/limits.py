@@ -30,6 +30,8 @@ class Clip(StrEnum):
     """The operator's key is not pressed."""
     LEASE = "lease"
     """The sender does not hold the lease, or it ran out."""
+    OVERSPEED = "overspeed"
+    """The tool was measured faster than `max_speed` and its margin: the arm was stopped."""
     FORCE = "force"
     TORQUE = "torque"
     REFLEX = "reflex"
@@ -55,7 +57,9 @@ class Limits:
     max_rotation_step: float = 0.1
     """rad a command."""
     max_speed: float = 0.25
-    """m/s."""
+    """m/s, of the target; measured above `overspeed` times this, the arm stops."""
+    overspeed: float = 1.2
+    """Measured speed that stops the arm, over `max_speed`. A starved controller overshoots what it was told."""
     max_rotation_speed: float = 1.0
     """rad/s."""
     error_clip: float = 0.02

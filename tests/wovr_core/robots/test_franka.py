@@ -13,6 +13,7 @@ from wovr_core.errors import MissingDependencyError
 from wovr_core.robots import kinematics, simulated
 from wovr_core.robots.arm_server import ArmServerConfig
 from wovr_core.robots.base import (
+    Clip,
     Gains,
     Limits,
     Motion,
@@ -70,18 +71,27 @@ def test_a_session_and_its_peak_speed(hostname, tmp_path):
         # As unfriendly as it gets: full throttle, all axes, turning round now and then.
         rng = np.random.default_rng(0)
         directions = rng.choice([-1.0, 1.0], size=(8, 6))
-        drive(robot, 80, lambda seq: directions[seq // 10] * ([0.05] * 3 + [0.3] * 3))
+        # On a machine too busy for the 1 kHz exchange this simulator obeys old torques, where an arm would stop by
+        # itself: its tool overshoots, and the guard must be what ends that.
+        ended = None
+        try:
+            drive(robot, 80, lambda seq: directions[seq // 10] * ([0.05] * 3 + [0.3] * 3))
+        except SafetyStopError as stop:
+            ended = stop.reason
         rows = np.array([line.split()[2:] for line in record.read_text().splitlines()], dtype=float)
         positions, speeds = rows[:, :3], rows[:, 3]
         assert speeds.max() > 0.03, "it moved"
-        assert speeds.max() < PATIENT.max_speed
+        assert ended in (None, Clip.OVERSPEED)
+        assert ended or speeds.max() < PATIENT.overspeed * PATIENT.max_speed
         margin = PATIENT.error_clip + 0.005
         assert (positions > np.array(PATIENT.workspace_low) - margin).all()
         assert (positions < np.array(PATIENT.workspace_high) + margin).all()
 
-        robot.hold()
-        time.sleep(1.0)
-        assert robot.get_state().speed < 0.01
+        robot.hold()  # means nothing to an arm that is stopped
+        deadline = time.monotonic() + 30
+        while robot.get_state().speed >= 0.01:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         assert robot.gripper.move(0.03).result(30) is True
         deadline = time.monotonic() + 20
         while abs(robot.get_state().gripper_width - 0.03) > 2e-3:

@@ -208,11 +208,11 @@ def test_the_hardware_stop_is_the_operators_word(robot):
 def test_a_pushed_arm_is_not_fought(robot):
     robot.start()
     drive(robot, 3, dpos=STILL)
-    robot.kinematic.displace([0.0, 0.05, 0.0])
+    robot.kinematic.displace([0.0, 0.025, 0.0])
     for step in range(30):
         sent = drive(robot, 1, dpos=STILL, first=3 + step)
         error = np.linalg.norm(sent.pose[:3] - robot.get_state().position)
-        assert error <= 0.05 + 1e-9
+        assert error <= 0.025 + 1e-9
     assert error <= robot.limits.error_clip + 1e-6
 
 
@@ -229,6 +229,23 @@ def test_force_and_torque_stop(robot):
     with pytest.raises(SafetyStopError) as caught:
         drive(robot, 1)
     assert caught.value.reason == Clip.TORQUE
+
+
+def test_an_arm_that_is_measured_too_fast_is_stopped(robot):
+    """What bounds the target does not bound an arm whose controller is starved: it overshoots."""
+    robot.start()
+    drive(robot, 3, dpos=STILL)
+    robot.kinematic.displace([0.0, 0.05, 0.0])  # it is pulled back at 0.5 m/s
+    robot.clock.sleep(0.01)
+    with pytest.raises(SafetyStopError, match="faster than max_speed") as caught:
+        drive(robot, 1, first=3)
+    assert caught.value.reason == Clip.OVERSPEED
+    assert robot.get_state().motion is Motion.STOPPED
+    robot.clock.sleep(1.0)
+    assert robot.get_state().speed < 0.01
+    robot.start(limits=Limits(overspeed=3.0))
+    robot.kinematic.displace([0.0, -0.05, 0.0])
+    assert drive(robot, 3).motion is Motion.RUNNING
 
 
 def test_a_silent_link_holds_then_stops(robot):

@@ -32,7 +32,7 @@ from wovr_core.robots.safety.limiter import in_box, into_box, limit, normalised
 
 START_MARGIN = 0.005
 """m by which the arm may be outside of the box when it starts: the first target is put inside."""
-HARD_REASONS = frozenset({Clip.FORCE, Clip.TORQUE, Clip.REFLEX, Clip.STATE})
+HARD_REASONS = frozenset({Clip.FORCE, Clip.TORQUE, Clip.OVERSPEED, Clip.REFLEX, Clip.STATE})
 """Stops that a command answers with an error, since the trial is over."""
 
 
@@ -95,6 +95,8 @@ class Guard:
             self.stop(Clip.FORCE)
         elif (np.abs(state.tau_ext) > np.asarray(self.limits.max_torque)).any():
             self.stop(Clip.TORQUE)
+        elif state.speed > self.limits.overspeed * self.limits.max_speed:
+            self.stop(Clip.OVERSPEED)
 
     def dead_man(self, pressed: bool, now: float) -> None:
         if pressed:
@@ -223,6 +225,7 @@ def check_limits(limits: Limits) -> None:
         limits.max_rotation_speed,
         limits.error_clip,
         limits.rotation_error_clip,
+        limits.overspeed,
         limits.max_force,
         limits.stale_periods,
         limits.stop_after,
@@ -265,6 +268,7 @@ def hard_stop_error(reason: Clip | None, state: RobotState | None) -> RobotError
     why = {
         Clip.FORCE: "the external force is above max_force",
         Clip.TORQUE: "an external joint torque is above max_torque",
+        Clip.OVERSPEED: "the tool is faster than max_speed allows (is the computer too busy to control it?)",
         Clip.STATE: "the robot's state is missing, old or not finite",
     }.get(reason, reason.value)
     return SafetyStopError(f"the safety layer stopped the arm: {why}; look at it, then start() again", reason)
