@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import wovr_core
 from wovr_core.config import to_dict
 from wovr_core.errors import Interrupted, RunFolderError
-from wovr_core.files import explain_disk_errors, read_json, write_json
+from wovr_core.files import explain_disk_errors, read_json, write_bytes, write_json
 from wovr_core.interrupts import stop_requested
 
 SCHEMA = 1
@@ -81,9 +81,22 @@ class StageFolder:
                 )
 
     def outputs(self, kind: type[Outputs]) -> Outputs | None:
-        """What the stage returned, if it has finished."""
+        """What the stage returned, if it has finished.
+
+        Raises:
+            RunFolderError: it finished under a version of wovr whose stage returned something else.
+            CorruptFileError: the record cannot be read.
+        """
         path = self.path / "outputs.json"
-        return kind(**read_json(path)["outputs"]) if path.exists() else None
+        if not path.exists():
+            return None
+        try:
+            return kind(**read_json(path)["outputs"])
+        except (KeyError, TypeError) as error:
+            raise RunFolderError(
+                f"{path} is not what this version of the stage {self.stage} returns ({error}); "
+                "delete that folder to make it again"
+            ) from error
 
     def finish(self, outputs: Outputs) -> Outputs:
         """Record that the stage is done and what it gave. `outputs` is a flat dataclass of JSON values."""
@@ -129,9 +142,7 @@ class StageFolder:
         if path.exists():
             kept = [line for line in read_metrics(path) if line["step"] < step or line["phase"] != phase]
             text = "".join(json.dumps(line) + "\n" for line in kept)
-            temporary = path.with_suffix(".tmp")
-            temporary.write_text(text)
-            temporary.replace(path)
+            write_bytes(path, text.encode())
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -115,6 +115,17 @@ def test_a_stop_request_is_an_error_that_says_how_to_go_on(tmp_path, monkeypatch
         train(tmp_path, 30)
 
 
+def test_outputs_of_another_version_are_refused(tmp_path):
+    folder = make_folder(tmp_path)
+    assert folder.outputs(ToyConfig) is None
+    folder.finish(ToyConfig(0.5))
+    assert make_folder(tmp_path).outputs(ToyConfig) == ToyConfig(0.5)
+    for record in ('{"outputs": {"speed": 1}}', '{"seconds": 3}', "[]"):
+        (tmp_path / "outputs.json").write_text(record)
+        with pytest.raises(RunFolderError, match="delete that folder to make it again"):
+            make_folder(tmp_path).outputs(ToyConfig)
+
+
 def test_a_folder_made_with_another_config_is_refused(tmp_path):
     make_folder(tmp_path)
     with pytest.raises(RunFolderError, match=r"config rate = 0\.01, now it is 0\.02"):
