@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from wovr_core.audit.outcomes import frame_divergence
+from wovr_core.data.corrections import reference_of
 from wovr_core.data.keyframe_files import write_keyframes
 from wovr_core.data.keyframes import KeyframeConfig, select_keyframes
 from wovr_core.errors import WovrError
@@ -71,9 +72,10 @@ def run(
     chosen = select_keyframes(episodes, config, numpy_generator(inputs.seed, "keyframes"), divergences)
     path = folder.path / "keyframes.safetensors"
     version = write_keyframes(path, chosen)
-    failed = {e.id for e in episodes if not e.succeeded}
+    # Ids alone are not unique over folders: the evolved policy's episodes are called like the base policy's.
+    failed = {(e.id, reference_of(e.frames[0])) for e in episodes if not e.succeeded}
     reasons = Counter(k.reason for k in chosen)
-    from_failures = sum(k.start.episode_id in failed for k in chosen)
+    from_failures = sum((k.start.episode_id, reference_of(k.context_frames[0])) in failed for k in chosen)
     folder.log(len(chosen), {**{f"reason_{k}": v for k, v in reasons.items()}, "from_failures": from_failures})
     return folder.finish(KeyframeOutputs(str(path), version, dict(reasons), from_failures))
 

@@ -93,6 +93,19 @@ def test_what_can_be_audited_is_preferred_unless_all_are_asked_for(
     assert "cannot be audited" in caplog.text
 
 
+def test_a_success_is_no_failure_because_another_folder_s_is_called_alike(
+    tmp_path: Path, simulator: Simulator, make_episode: Callable[..., Episode]
+) -> None:
+    failed = make_episode("policy0000", size=SIZE)
+    won = make_episode("policy0000", size=SIZE, success_at=32)
+    won = replace(won, frames=won.frames + np.uint8(100))
+    outputs = select(tmp_path / "out", simulator, written(tmp_path / "a", [failed]), written(tmp_path / "b", [won]))
+    starts = read_keyframes(Path(outputs.keyframes))
+    from_failed = sum(k.context_frames[0, 0, 0, 0] == 0 for k in starts)
+    assert 0 < from_failed < len(starts)
+    assert outputs.from_failures == from_failed
+
+
 def test_without_episodes_it_says_where_it_looked(tmp_path: Path, simulator: Simulator) -> None:
     inputs = KeyframeInputs((written(tmp_path / "nothing", []),), ("0",), simulator.world_model, 3)
     with pytest.raises(WovrError, match=f"no episodes in {tmp_path / 'nothing'}"):
