@@ -83,11 +83,17 @@ def audit_rollout(rollout: Rollout, real: Episode, tolerance: int = CHUNK) -> Au
 def summarise(
     audited: Sequence[AuditedRollout], depth_edges: Sequence[int] = (0, 16, 32, 64, 128, 256)
 ) -> AuditSummary:
-    """Rates over all, by depth and by task."""
+    """Rates over all, by depth and by task.
+
+    Args:
+        depth_edges: in actions, ascending; rollouts that go deeper are counted in ranges that double the last.
+    """
     imagined = [a for a in audited if a.imagined_success]
     failed = [a for a in audited if not a.imagined_success]
-    by_depth = {}
-    for low, high in itertools.pairwise(depth_edges):
+    by_depth, edges = {}, list(depth_edges)
+    while edges[-1] < max((a.depth for a in imagined), default=0):
+        edges.append(2 * edges[-1])
+    for low, high in itertools.pairwise(edges):
         inside = [a for a in imagined if low < a.depth <= high]
         if inside:
             by_depth[f"{low + 1}-{high}"] = _false_successes(inside)

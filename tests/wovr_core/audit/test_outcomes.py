@@ -77,3 +77,11 @@ def test_rates_by_depth(make_rollout):
     assert (summary.false_failure.count, summary.false_failure.total) == (1, 2)
     assert {k: (r.count, r.total) for k, r in summary.by_depth.items()} == {"1-16": (1, 2), "17-32": (2, 3)}
     assert len(summary.divergence) == 33
+
+
+def test_no_depth_is_left_out(make_rollout):
+    rollout = make_rollout(success_at=20)
+    shallow = audit_rollout(rollout, real(rollout, 20))
+    audited = [shallow, *(dataclasses.replace(shallow, depth=depth, real_success=False) for depth in (256, 300, 700))]
+    by_depth = {k: (r.count, r.total) for k, r in summarise(audited).by_depth.items()}
+    assert by_depth == {"17-32": (0, 1), "129-256": (1, 1), "257-512": (1, 1), "513-1024": (1, 1)}
