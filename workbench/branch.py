@@ -18,6 +18,7 @@ from workbench.run_data import RunData
 from workbench.scrubber.payload import Payload
 from workbench.side_by_side import laid_over
 from workbench.store.checkpoints import checkpoints_of
+from wovr_core.data.segments import keyframe_of as keyframe_of  # its callers know it from here
 from wovr_core.errors import WovrError
 from wovr_core.files import read_json
 from wovr_core.imagination import imagine_actions
@@ -25,7 +26,7 @@ from wovr_core.model_files import POLICY, REWARD, WORLD_MODEL
 from wovr_core.rl.advantages import discounted_return
 from wovr_core.rl.loss_mask import valid_steps
 from wovr_core.stages.imagine import Simulator, make_env
-from wovr_core.types import CHUNK, FloatArray, Keyframe, Rollout
+from wovr_core.types import CHUNK, FloatArray, Rollout
 from wovr_core.world_model.env import WorldModelEnv
 
 MODELS = (POLICY, WORLD_MODEL, REWARD)
@@ -41,18 +42,6 @@ def reopen(data: RunData, rollout: Rollout) -> WorldModelEnv:
     config = read_json(data.path / "imagine" / "config.json")["config"]
     checkpoints = {what: checkpoint_of(data.path, what, rollout.versions.get(what, "")) for what in MODELS}
     return make_env(Simulator(**checkpoints), config["solver_steps"], config["chunks"])
-
-
-def keyframe_of(rollout: Rollout) -> Keyframe:
-    """Where the rollout began."""
-    return Keyframe(
-        task=rollout.task,
-        start=rollout.start,
-        reason=rollout.info.get("keyframe", ""),
-        context_frames=rollout.context_frames,
-        context_actions=rollout.context_actions,
-        sim_state=rollout.sim_state,
-    )
 
 
 def branch(env: WorldModelEnv, rollout: Rollout, chunk: int, actions: FloatArray, discount: float = 0.995) -> Rollout:

@@ -16,6 +16,7 @@ from wovr_core.types import (
     FloatArray,
     IntArray,
     Keyframe,
+    Rollout,
     Start,
     TaskId,
 )
@@ -50,6 +51,18 @@ def keyframe(episode: Episode, step: int, reason: str) -> Keyframe:
         context_frames=episode.frames[indices],
         context_actions=producing_actions(episode.actions)[indices],
         sim_state=None if episode.sim_states is None else episode.sim_states[step],
+    )
+
+
+def keyframe_of(rollout: Rollout) -> Keyframe:
+    """Where an imagined rollout began, to imagine from it again."""
+    return Keyframe(
+        task=rollout.task,
+        start=rollout.start,
+        reason=rollout.info.get("keyframe", ""),
+        context_frames=rollout.context_frames,
+        context_actions=rollout.context_actions,
+        sim_state=rollout.sim_state,
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from wovr_core.data.episode_files import EpisodeSet, read_rollout, write_rollout
+from wovr_core.data.episode_files import EpisodeSet, read_rollout_summary, write_rollout
 from wovr_core.data.keyframe_files import read_keyframes
 from wovr_core.envs.env_cache import EnvCache
 from wovr_core.envs.job_pool import JobPool
@@ -105,7 +105,7 @@ def run(
     seconds = time.monotonic() - began
     written = EpisodeSet(rollouts)
     count = len(written)
-    successes = sum(read_rollout(path).imagined_success for path in written.paths.values())
+    successes = sum(read_rollout_summary(path).imagined_success for path in written.paths.values())
     folder.log(count, {"imagined_successes": successes, "frames_per_second": frames / seconds})
     return folder.finish(
         ImagineOutputs(str(rollouts), written.write_index(), count, successes, round(frames / seconds, 2))

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from wovr_core.data.episode_files import SUFFIX, read_episode, read_rollout
+from wovr_core.data.segments import keyframe_of
 from wovr_core.errors import WovrError
 from wovr_core.imagination import imagine_actions
 from wovr_core.instructions import embed_tensor
@@ -17,7 +18,7 @@ from wovr_core.model_files import load_reward
 from wovr_core.reward.calibration import auroc, sigmoid
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
 from wovr_core.stages.imagine import Simulator, make_env
-from wovr_core.types import CHUNK, BoolArray, Episode, FloatArray, Keyframe, Rollout
+from wovr_core.types import CHUNK, BoolArray, Episode, FloatArray, Rollout
 from wovr_core.world_model.env import WorldModelEnv
 from wovr_core.world_model.motion import moving_error, moving_region
 
@@ -109,9 +110,6 @@ def _passing(scores: Sequence[FloatArray], labels: Sequence[BoolArray], threshol
 
 
 def _imagine_again(env: WorldModelEnv, rollout: Rollout, real: Episode, threshold: float) -> tuple[float, bool]:
-    start = Keyframe(
-        rollout.task, rollout.start, "flagged", rollout.context_frames, rollout.context_actions, rollout.sim_state
-    )
-    frames, p_success = imagine_actions(env, start, rollout.actions, rollout.sampler_seed)
+    frames, p_success = imagine_actions(env, keyframe_of(rollout), rollout.actions, rollout.sampler_seed)
     error = moving_error(frames[1:], real.frames[1:], moving_region(real.frames)[1:])
     return error, bool((p_success[1:] >= threshold).any())

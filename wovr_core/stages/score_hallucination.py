@@ -18,7 +18,8 @@ from wovr_core.audit.hallucination import (
     with_disagreement,
 )
 from wovr_core.audit.outcomes import frame_divergence, imagined_success_step
-from wovr_core.data.episode_files import EpisodeSet, read_rollout
+from wovr_core.data.episode_files import EpisodeSet, read_rollout, read_rollout_summary
+from wovr_core.data.segments import keyframe_of
 from wovr_core.errors import WovrError
 from wovr_core.files import read_json, write_json
 from wovr_core.imagination import imagine_actions_many
@@ -29,7 +30,7 @@ from wovr_core.stages.imagine import Simulator, make_env
 from wovr_core.stages.progress import Progress
 from wovr_core.stages.train_world_model import last_weights_path
 from wovr_core.statistics import Auroc
-from wovr_core.types import CHUNK, FloatArray, Frames, Keyframe, Rollout
+from wovr_core.types import CHUNK, FloatArray, Frames, Rollout
 from wovr_core.world_model.env import WorldModelEnv
 from wovr_core.world_model.model import WorldModel
 from wovr_core.world_model.precision import autocast
@@ -83,7 +84,7 @@ def run(
         return finished
     truth = {row["rollout_id"]: row for row in read_json(Path(inputs.audit_rows))}
     paths = EpisodeSet(Path(inputs.rollouts)).paths
-    longest = max(len(read_rollout(path).action_tokens) for path in paths.values())
+    longest = max(read_rollout_summary(path).length for path in paths.values()) // CHUNK
     env = make_env(inputs.simulator, config.solver_steps, longest)
     other = WorldModelEnv(load_world_model(last)[0], env.reward, env.config)
     progress = Progress("score_hallucination", len(paths), "rollout")
@@ -147,9 +148,7 @@ def scores(
 
 
 def _again(env: WorldModelEnv, rollout: Rollout, length: int, seeds: Sequence[int]) -> tuple[Frames, FloatArray]:
-    start = Keyframe(
-        rollout.task, rollout.start, "again", rollout.context_frames, rollout.context_actions, rollout.sim_state
-    )
+    start = keyframe_of(rollout)
     actions = np.repeat(rollout.actions[None, :length], len(seeds), axis=0)
     return imagine_actions_many(env, [start] * len(seeds), actions, seeds)
 
