@@ -8,7 +8,7 @@ page as if nothing had happened. Roles are checked in workbench.review.labelling
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
@@ -16,6 +16,7 @@ from fastapi import APIRouter, Response
 
 from apps.assets_route import asset_url
 from apps.pages import PageParts
+from apps.pages.asking import FORBIDDEN, AskError, Operation, answered, text_of
 from apps.pages.review_loop import Loop
 from apps.scrubber_host import module_url, scrubber_value
 from apps.services import Services
@@ -28,22 +29,19 @@ from workbench.review.sheet import sheet
 from workbench.review.shipped_examples import Examples
 from workbench.scrubber.desk import SpanDesk
 from workbench.scrubber.spans import LABELS
-from workbench.server.roles import ForbiddenError, Role, User
+from workbench.server.roles import Role, User
 from workbench.store.items import Item
 from wovr_core.errors import WovrError
 
 log = logging.getLogger("wovr.app.review")
 
 PREFIX = "/wovr/review"
+FLAGS = {**FORBIDDEN, ClaimLostError: "lost"}
 _ON_LOAD = """
 import(new URL(props.module_url, document.baseURI).href)
   .then((module) => module.mount({ element, props, ask: (message) => server.ask(message) }))
   .catch((error) => { element.textContent = 'The page could not be loaded: ' + error.message; });
 """
-
-
-class AskError(WovrError):
-    """A message that no page of ours sends."""
 
 
 class ReviewPage:
@@ -53,7 +51,7 @@ class ReviewPage:
         self._services = services
         self._evidence: EvidenceStore | None = None
         self._loop = Loop(services)
-        self._operations: dict[str, Callable[[User, Mapping[str, Any]], dict[str, Any]]] = {
+        self._operations: dict[str, Operation] = {
             "hello": self._hello,
             "next": self._next,
             "keep": self._keep,
@@ -72,22 +70,7 @@ class ReviewPage:
 
     def answer(self, message: object, user: User) -> dict[str, Any]:
         """Never raises at a browser's word."""
-        try:
-            if not isinstance(message, Mapping):
-                raise AskError("a message must be an object")
-            act = self._operations.get(str(message.get("op")))
-            if act is None:
-                raise AskError(f"there is no such operation; known: {', '.join(self._operations)}")
-            return act(user, message)
-        except ForbiddenError as error:
-            return {"error": str(error), "forbidden": True}
-        except ClaimLostError as error:
-            return {"error": str(error), "lost": True}
-        except WovrError as error:
-            return {"error": str(error)}
-        except OSError as error:
-            log.error("%s", error)
-            return {"error": f"the files cannot be read or written ({error.strerror or error}); try again"}
+        return answered(self._operations, message, user, log, FLAGS)
 
     def desk(self, user: User, item: Item) -> SpanDesk:
         """Where the user's edits of an item arrive; it shows what this user may see."""
@@ -140,25 +123,25 @@ class ReviewPage:
         return told | {"value": value, "sheet": beside, "run": item.run, "instruction": item.instruction}
 
     def _keep(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
-        claim = self._labelling.renew(user, _text(message, "id"), _number(message, "made"))
+        claim = self._labelling.renew(user, text_of(message, "id"), _number(message, "made"))
         return {"expires": claim.expires, "now": self._services.queue.now()}
 
     def _edit(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
         user.require(Role.ANNOTATOR, "flag spans")
-        item = self._item(_text(message, "rollout"))
+        item = self._item(text_of(message, "rollout"))
         edit = {key: value for key, value in message.items() if key != "op"} | {"op": message.get("edit")}
         return self.desk(user, item).handle(edit, user.name)
 
     def _submit(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
-        spans = self._labelling.submit(user, _text(message, "id"), _number(message, "made"))
+        spans = self._labelling.submit(user, text_of(message, "id"), _number(message, "made"))
         return {"spans": spans}
 
     def _skip(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
-        self._labelling.skip(user, _text(message, "id"), _number(message, "made"), _text(message, "why"))
+        self._labelling.skip(user, text_of(message, "id"), _number(message, "made"), text_of(message, "why"))
         return {}
 
     def _release(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
-        self._labelling.release(user, _text(message, "id"))
+        self._labelling.release(user, text_of(message, "id"))
         return {}
 
     # -- decisions
@@ -167,7 +150,7 @@ class ReviewPage:
         return {"ids": self._labelling.disputed(user)}
 
     def _dispute(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
-        found = self._labelling.dispute(user, _text(message, "id"))
+        found = self._labelling.dispute(user, text_of(message, "id"))
         item = self._item(found.id)
         payload = self._services.payloads.get(item).with_meta(can_edit=True)
         # The scrubber's lane starts empty: what is drawn there is the decision, kept by the page until it is made.
@@ -176,8 +159,8 @@ class ReviewPage:
         return {"dispute": found.to_json(), "value": value}
 
     def _adjudicate(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
-        self._labelling.adjudicate(user, _text(message, "id"), _spans(message), _text(message, "why"))
-        return {"dispute": self._labelling.dispute(user, _text(message, "id")).to_json()}
+        self._labelling.adjudicate(user, text_of(message, "id"), _spans(message), text_of(message, "why"))
+        return {"dispute": self._labelling.dispute(user, text_of(message, "id")).to_json()}
 
     def _quality(self, user: User, _: Mapping[str, Any]) -> dict[str, Any]:
         return self._labelling.quality(user)
@@ -185,11 +168,11 @@ class ReviewPage:
     def _gold(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
         if "share" in message:
             return {"made": self._labelling.gold_from_audit(user, _number(message, "share"))}
-        self._labelling.set_gold(user, _text(message, "id"), _spans(message), _text(message, "why"))
+        self._labelling.set_gold(user, text_of(message, "id"), _spans(message), text_of(message, "why"))
         return {"made": [message["id"]]}
 
     def _retire(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
-        self._labelling.retire_gold(user, _text(message, "id"), _text(message, "why"))
+        self._labelling.retire_gold(user, text_of(message, "id"), text_of(message, "why"))
         return {}
 
     def _item(self, record_id: str) -> Item:
@@ -245,13 +228,6 @@ def build(services: Services) -> PageParts:
         return Response(picture, media_type="image/webp", headers=headers)
 
     return PageParts(router, f'<link rel="stylesheet" href="{asset_url("review.css")}">')
-
-
-def _text(message: Mapping[str, Any], name: str) -> str:
-    value = message.get(name)
-    if not isinstance(value, str) or len(value) > 2000:
-        raise AskError(f"{name} must be a text of at most 2,000 characters")
-    return value
 
 
 def _number(message: Mapping[str, Any], name: str) -> float:

@@ -21,6 +21,7 @@ from fastapi.responses import FileResponse, JSONResponse
 
 from apps.assets_route import asset_url
 from apps.pages import PageParts
+from apps.pages.asking import AskError, Operation, answered, text_of
 from apps.pages.robot_view import plans, row_of, summary
 from apps.services import Services
 from workbench.robot_desk import DeskConfig, RobotDesk
@@ -43,16 +44,12 @@ import(new URL(props.module_url, document.baseURI).href)
 _NO_STORE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
-class AskError(WovrError):
-    """A message that no page of ours sends."""
-
-
 class RobotPage:
     """Answers the page's messages. Every answer is an object; one with "error" says what is wrong."""
 
     def __init__(self, desk: RobotDesk | None) -> None:
         self.desk = desk
-        self._operations: dict[str, Callable[[User, Mapping[str, Any]], dict[str, Any]]] = {
+        self._operations: dict[str, Operation] = {
             "hello": self._hello,
             "open": self._open,
             "arm": self._arm,
@@ -68,27 +65,14 @@ class RobotPage:
 
     def answer(self, message: object, user: User) -> dict[str, Any]:
         """Never raises at a browser's word."""
-        try:
-            if not isinstance(message, Mapping):
-                raise AskError("a message must be an object")
-            act = self._operations.get(str(message.get("op")))
-            if act is None:
-                raise AskError(f"there is no such operation; known: {', '.join(self._operations)}")
-            return act(user, message)
-        except ForbiddenError as error:
-            return {"error": str(error), "forbidden": True}
-        except WovrError as error:
-            return {"error": str(error)}
-        except OSError as error:
-            log.error("%s", error)
-            return {"error": f"the files cannot be read or written ({error.strerror or error}); try again"}
+        return answered(self._operations, message, user, log)
 
     def word(self, user: User, message: object) -> dict[str, Any]:
         """The word that comes some times a second from whoever holds the robot; the answer is the desk's view."""
         try:
             if not isinstance(message, Mapping) or not isinstance(message.get("key"), bool):
                 raise AskError('send {"token": text, "key": true or false}')
-            view = self._desk.alive(_text(message, "token"), user, message["key"])
+            view = self._desk.alive(text_of(message, "token"), user, message["key"])
             return {"view": asdict(view)}
         except ForbiddenError as error:
             return {"error": str(error), "forbidden": True}
@@ -149,19 +133,19 @@ class RobotPage:
         return {"token": self._desk.arm(_evaluation(message), user)}
 
     def _ready(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
-        self._desk.ready(_text(message, "token"), user)
+        self._desk.ready(text_of(message, "token"), user)
         return {}
 
     def _stop(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
-        self._desk.stop_trial(_text(message, "token"), user)
+        self._desk.stop_trial(text_of(message, "token"), user)
         return {}
 
     def _go_on(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
-        self._desk.labelled(_text(message, "token"), user)
+        self._desk.labelled(text_of(message, "token"), user)
         return {}
 
     def _disarm(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
-        self._desk.disarm(_text(message, "token"), user)
+        self._desk.disarm(text_of(message, "token"), user)
         return {}
 
     # -- judging
@@ -171,13 +155,13 @@ class RobotPage:
         user.require(Role.ANNOTATOR if role == VIDEO else Role.OPERATOR, "label a trial")
         if not isinstance(message.get("success"), bool):
             raise AskError("success must be true or false")
-        note = _text(message, "note") if "note" in message else ""
+        note = text_of(message, "note") if "note" in message else ""
         _evaluation(message).label(_number(message), user.name, message["success"], role, note)
         return {}
 
     def _exclude(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
         user.require(Role.OPERATOR, "exclude a trial")
-        _evaluation(message).exclude(_number(message), user.name, _text(message, "why"))
+        _evaluation(message).exclude(_number(message), user.name, text_of(message, "why"))
         return {}
 
     def _unblind(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
@@ -281,18 +265,11 @@ def _file(where: Callable[[Evaluation], Path], name: str) -> Response:
 
 
 def _evaluation(message: Mapping[str, Any]) -> Evaluation:
-    return Evaluation(evaluation_folder(_text(message, "name")))
+    return Evaluation(evaluation_folder(text_of(message, "name")))
 
 
 def _number(message: Mapping[str, Any]) -> int:
     value = message.get("trial")
     if isinstance(value, bool) or not isinstance(value, int):
         raise AskError("trial must be a number")
-    return value
-
-
-def _text(message: Mapping[str, Any], name: str) -> str:
-    value = message.get(name)
-    if not isinstance(value, str) or len(value) > 2000:
-        raise AskError(f"{name} must be a text of at most 2,000 characters")
     return value
