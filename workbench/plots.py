@@ -27,7 +27,7 @@ def curve(
     lines: Sequence[Mapping[str, Any]], keys: Mapping[str, str], title: str, y: str, x: str = "step"
 ) -> go.Figure:
     """Metrics over steps. keys: metric -> legend; metrics that no line has are left out."""
-    figure = _figure(title, x, y)
+    figure = empty_figure(title, x, y)
     colours = (BLUE, ORANGE, GREEN, RED)
     for colour, (key, legend) in zip(colours, keys.items(), strict=False):
         points = [(line["step"], line[key]) for line in lines if line.get(key) is not None]
@@ -40,7 +40,7 @@ def curve(
 
 def closed_loop_quality(quality: Mapping[str, Any]) -> go.Figure:
     """PSNR of the moving region against the number of imagined frames, beside ceiling and floor."""
-    figure = _figure("World model, closed loop, held-out episodes", "imagined frames", "PSNR of what moves (dB)")
+    figure = empty_figure("World model, closed loop, held-out episodes", "imagined frames", "PSNR of what moves (dB)")
     horizons = quality["horizons"]
     figure.add_scatter(x=horizons, y=quality["psnr_moving"], name="world model", line={"color": BLUE})
     ceiling = [quality["codec_psnr_moving"]] * len(horizons)
@@ -52,7 +52,7 @@ def closed_loop_quality(quality: Mapping[str, Any]) -> go.Figure:
 
 def divergence(rows: Sequence[Mapping[str, Any]]) -> go.Figure:
     """Imagined against real frames of every audited rollout, over depth."""
-    figure = _figure("Imagined against real, the same actions", "imagined frames", "mean |difference| (0-255)")
+    figure = empty_figure("Imagined against real, the same actions", "imagined frames", "mean |difference| (0-255)")
     for row in rows:
         false = row["imagined_success"] and not row["real_success"]
         figure.add_scatter(
@@ -70,7 +70,7 @@ def divergence(rows: Sequence[Mapping[str, Any]]) -> go.Figure:
 
 def success_rates(rates: Mapping[str, tuple[int, int]], title: str) -> go.Figure:
     """Bars with Wilson intervals. rates: label -> (successes, trials)."""
-    figure = _figure(title, "", "success (%)")
+    figure = empty_figure(title, "", "success (%)")
     for colour, (label, (k, n)) in zip((GREY, BLUE, GREEN, ORANGE), rates.items(), strict=False):
         low, high = proportion_interval(k, n)
         rate = 100 * k / n if n else 0
@@ -95,7 +95,7 @@ def success_rates(rates: Mapping[str, tuple[int, int]], title: str) -> go.Figure
 def time_spent(seconds: Mapping[str, float]) -> go.Figure:
     """Horizontal bars, in the order of the stages."""
     names = list(seconds)[::-1]
-    figure = _figure("Where the time went", "seconds", "")
+    figure = empty_figure("Where the time went", "seconds", "")
     figure.add_bar(
         x=[seconds[n] for n in names],
         y=names,
@@ -108,7 +108,8 @@ def time_spent(seconds: Mapping[str, float]) -> go.Figure:
     return figure
 
 
-def _figure(title: str, x: str, y: str) -> go.Figure:
+def empty_figure(title: str, x: str, y: str) -> go.Figure:
+    """In the style of all others."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
