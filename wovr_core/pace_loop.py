@@ -6,8 +6,9 @@ It goes on from the models of a finished main job and leaves those alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,34 +80,57 @@ def autopilot(
         gate = GateSimulator(recipe.env, pool)
         rl_inputs = train_policy_rl.PolicyRLInputs(state.simulator, starts.keyframes, starts.version, seed, gate)
         practised = run.stage(f"{name}_rl", train_policy_rl.run, recipe.rl, rl_inputs)
-        before = replace(state.simulator, policy=Path(practised.policy))
-        inputs = pace.PaceInputs(
-            env=recipe.env,
-            tasks=recipe.tasks,
-            pool=pool,
-            simulator=before,
-            reference=state.reference,
-            episodes=state.episodes,
-            versions=state.versions,
-            calibration_episodes=state.calibration_episodes,
-            reward_training=recipe.reward,
-            baseline=state.baseline,
-            spent=state.spent,
-            seed=seed,
-        )
-        done = run.stage(f"{name}_pace", pace.run, pace_config, inputs)
-        entry = {"round": number, "practised_with": state.simulator.versions()} | _entry(before, done)
+        look = partial(run.stage, f"{name}_pace", pace.run)
+        entry, state = pace_round(number, state, Path(practised.policy), look, pace_config, recipe, pool)
         ledger.add(entry)
-        state = State(
-            simulator=Simulator(before.policy, Path(done.world_model), Path(done.reward)),
-            reference=Path(done.reference),
-            episodes=tuple(done.episodes),
-            versions=tuple(done.versions),
-            calibration_episodes=state.calibration_episodes,
-            baseline=done.baseline,
-            spent=done.spent,
-        )
         yield entry
+
+
+def pace_round(
+    number: int,
+    state: State,
+    policy: Path,
+    look: Callable[[pace.PaceConfig, pace.PaceInputs], pace.PaceOutputs],
+    config: pace.PaceConfig,
+    recipe: Recipe,
+    pool: JobPool,
+) -> tuple[dict[str, Any], State]:
+    """What follows practice: look at the policy that came out of it, refine if it is time.
+
+    Args:
+        number: of the round, from 1.
+        state: what the policy practised with.
+        look: runs `pace.run` in a folder of the caller's choice.
+
+    Returns:
+        The ledger's entry, and what the next round begins with.
+    """
+    before = replace(state.simulator, policy=policy)
+    inputs = pace.PaceInputs(
+        env=recipe.env,
+        tasks=recipe.tasks,
+        pool=pool,
+        simulator=before,
+        reference=state.reference,
+        episodes=state.episodes,
+        versions=state.versions,
+        calibration_episodes=state.calibration_episodes,
+        reward_training=recipe.reward,
+        baseline=state.baseline,
+        spent=state.spent,
+        seed=recipe.seed + number,
+    )
+    done = look(config, inputs)
+    entry = {"round": number, "practised_with": state.simulator.versions()} | _entry(before, done)
+    return entry, State(
+        simulator=Simulator(policy, Path(done.world_model), Path(done.reward)),
+        reference=Path(done.reference),
+        episodes=tuple(done.episodes),
+        versions=tuple(done.versions),
+        calibration_episodes=state.calibration_episodes,
+        baseline=done.baseline,
+        spent=done.spent,
+    )
 
 
 def _entry(before: Simulator, done: pace.PaceOutputs) -> dict[str, Any]:
