@@ -15,11 +15,11 @@ author = "The WoVR Workbench contributors"
 copyright = author
 version = release = wovr_core.__version__
 language = "en"
+smartquotes = False  # "--set" is an option, not a dash
 
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
-    "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "sphinx_design",
 ]
@@ -48,12 +48,11 @@ pygments_style = "friendly"
 pygments_dark_style = "github-dark"
 copybutton_exclude = ".linenos, .gp, .go"
 
-# Docstrings are prose with code in single backticks; sections are Google's.
+# Docstrings are prose with code in single backticks; `generate.tidy_docstring` reads their sections.
 default_role = "code"
-napoleon_numpy_docstring = False
-napoleon_use_rtype = False
-autodoc_default_options = {"members": True, "member-order": "bysource", "show-inheritance": False}
+autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_typehints = "signature"
+autodoc_type_aliases = {name: name for name in ("Frames", "FloatArray", "StateArray", "BoolArray", "IntArray", "Array")}
 autodoc_preserve_defaults = True
 autodoc_class_signature = "separated"
 toc_object_entries = False

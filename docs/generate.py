@@ -284,8 +284,11 @@ def troubleshooting_page() -> str:
 
 def notebooks_page(folder: Path) -> str:
     """Title and first paragraph of each notebook."""
-    parts = ["# Notebooks", "Each runs from top to bottom on 2 cores in under 15 minutes: `jupyter lab notebooks`. "
-             "They call the packages and define nothing of their own: what they do is what the library does."]  # fmt: skip
+    parts = [
+        "# Notebooks",
+        "Each runs from top to bottom on 2 cores in under 15 minutes: `jupyter lab notebooks`. "
+        "They call the packages and define nothing of their own: what they do is what the library does.",
+    ]
     for path in sorted(folder.glob("*.py")):
         title, first = _opening(path.read_text())
         if title:
@@ -299,7 +302,9 @@ def _opening(source: str) -> tuple[str, str]:
     paragraphs = "\n".join(lines).strip().split("\n\n")
     if not paragraphs[0].startswith("# "):
         return "", ""
-    return paragraphs[0].splitlines()[0].removeprefix("# "), paragraphs[1] if len(paragraphs) > 1 else ""
+    first = paragraphs[1] if len(paragraphs) > 1 else ""
+    first = re.sub(r"\[([^\]]*)\]\((?!https?:)[^)]*\)", r"\1", first)  # notebooks link to each other, not to pages
+    return paragraphs[0].splitlines()[0].removeprefix("# "), first
 
 
 # The API
@@ -336,6 +341,11 @@ def api_page(package: str) -> str:
 
 def tidy_docstring(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Docstrings as docutils reads them: code in backticks is the only markup, what is laid out by hand stays so."""
+    from sphinx.ext.napoleon import Config, GoogleDocstring
+
+    if what not in ("attribute", "property", "data"):  # there a colon is no type
+        sections = Config(napoleon_use_rtype=False)
+        lines[:] = str(GoogleDocstring(lines, sections, app, what, name, obj, options)).splitlines()
     made = []
     for block in "\n".join(lines).split("\n\n"):
         rows = block.split("\n")
@@ -357,12 +367,12 @@ def _fields(rows: list[str]) -> list[str]:
 
 def _inline(row: str) -> str:
     """Escape what is no code, and mark code as such."""
-    parts = re.split(r"(`+[^`]*`+)", row)
+    parts = re.split(r"(`+[^`]*`+|(?<![\w*])\*\w(?:[^*`]*\w)?\*(?![\w*]))", row)
     for i, part in enumerate(parts):
         if part.startswith("`"):
             joined = i + 1 < len(parts) and re.match(r"\w", parts[i + 1])
             parts[i] = f"``{part.strip('`')}``" + ("\\ " if joined else "")
-        else:
+        elif not i % 2:  # what stands between single stars stays emphasised
             parts[i] = re.sub(r"([*|]|_(?=\W|$))", r"\\\1", part.replace("\\", ""))
     return "".join(parts)
 

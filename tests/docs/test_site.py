@@ -80,7 +80,7 @@ def test_notebooks_are_listed_by_title(generate: ModuleType, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("written", "read"),
     [
-        ("`Record`s of *that* kind", r"``Record``\ s of \*that\* kind"),
+        ("`Record`s of *that* kind, a * b", r"``Record``\ s of *that* kind, a \* b"),
         ("a|b and trailing_ but not_within", r"a\|b and trailing\_ but not_within"),
     ],
 )
