@@ -15,6 +15,8 @@ from typing import Any
 
 from wovr_core.errors import CorruptFileError, WovrError
 
+_FOR_THE_USER = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EEXIST)
+
 
 def wovr_home() -> Path:
     """Where caches and runs live: WOVR_HOME, or ~/.cache/wovr."""
@@ -23,11 +25,12 @@ def wovr_home() -> Path:
 
 @contextmanager
 def explain_disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full, read-only or forbidden disk into a WovrError that says where and what to do."""
+    """Turn a full, read-only or forbidden disk, or a file where a folder is to be, into a WovrError that says where and
+    what to do."""
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        if error.errno not in _FOR_THE_USER:
             raise
         where = next((p for p in (path, *path.parents) if p.exists()), Path("/"))
         free_mb = shutil.disk_usage(where).free / 1e6

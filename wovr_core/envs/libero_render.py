@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ import numpy as np
 from wovr_core.envs.mesh_files import load_mesh, obj_text
 from wovr_core.envs.mesh_lod import ALGORITHM_VERSION, BudgetConfig, simplify
 from wovr_core.errors import UnknownNameError, WovrError
+from wovr_core.files import wovr_home, write_bytes
 
 Profile = Literal["fast", "reference"]
 
@@ -37,9 +37,8 @@ def check_profile(profile: str) -> None:
 
 
 def cache_folder() -> Path:
-    """Where decimated meshes live: $WOVR_HOME/meshes, WOVR_HOME being ~/.cache/wovr unless set."""
-    home = os.environ.get("WOVR_HOME") or Path.home() / ".cache" / "wovr"
-    return Path(home) / "meshes"
+    """Where decimated meshes live."""
+    return wovr_home() / "meshes"
 
 
 # ---------------------------------------------------------------------------------------------- meshes
@@ -51,6 +50,10 @@ def lod_file(source: Path, scale: tuple[float, float, float], budget: BudgetConf
     The entry's name is a hash of the source's bytes, its scale, the budget and the algorithm's version, so
     that it is never stale. Its first line seals its content; one that does not fit is built again. It
     appears by a rename: two processes may build it at once, and either result serves.
+
+    Raises:
+        WovrError: the folder cannot be written.
+        CorruptFileError: the source is no mesh.
     """
     key = hashlib.sha256(source.read_bytes())
     key.update(f"|{source.suffix.lower()}|{scale}|{budget}|{ALGORITHM_VERSION}".encode())
@@ -62,7 +65,7 @@ def lod_file(source: Path, scale: tuple[float, float, float], budget: BudgetConf
         extent = float((np.ptp(mesh.vertices, axis=0) * np.abs(scale)).max())
         small = simplify(mesh, budget.faces(area, extent))
         body = _KEEP if small is None else obj_text(small)
-        _write_sealed(entry, body)
+        write_bytes(entry, f"{_SEAL}{hashlib.sha256(body.encode()).hexdigest()}\n{body}".encode("ascii"))
     return source if body == _KEEP else entry
 
 
@@ -73,26 +76,6 @@ def _sealed_body(entry: Path) -> str | None:
     except (OSError, UnicodeDecodeError):
         return None
     return body if first == _SEAL + hashlib.sha256(body.encode()).hexdigest() else None
-
-
-def _write_sealed(entry: Path, body: str) -> None:
-    try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=entry.parent, prefix=".building-", suffix=".obj")
-    except OSError as error:
-        raise WovrError(
-            f"cannot write decimated meshes under {entry.parent}: {error.strerror}; set WOVR_HOME"
-        ) from error
-    try:
-        with os.fdopen(handle, "w", encoding="ascii") as stream:
-            stream.write(f"{_SEAL}{hashlib.sha256(body.encode()).hexdigest()}\n{body}")
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(name, entry)
-    except OSError as error:
-        raise WovrError(f"cannot write {entry}: {error.strerror}; make room or set WOVR_HOME") from error
-    finally:
-        Path(name).unlink(missing_ok=True)
 
 
 def visual_meshes(root: ET.Element) -> set[str]:

@@ -26,6 +26,7 @@ from wovr_core.envs import gl
 from wovr_core.envs.libero_render import Profile, fast_meshes
 from wovr_core.envs.libero_textures import shrink_textures
 from wovr_core.errors import MissingDependencyError, UnknownNameError
+from wovr_core.files import wovr_home
 from wovr_core.types import StateArray, TaskId
 
 SUITES = ("libero_spatial", "libero_object", "libero_goal", "libero_10", "libero_90")
@@ -33,11 +34,6 @@ CONTROL_HZ = 20
 
 T = TypeVar("T")
 _draw_lock = threading.RLock()
-
-
-def suites() -> tuple[str, ...]:
-    """Names of the suites."""
-    return SUITES
 
 
 def tasks(suite: str) -> list[TaskId]:
@@ -162,7 +158,7 @@ def _hooked(problem: type, profile: Profile) -> type:
 
     def initialize(self: Any, xml_string: str | None = None) -> None:
         if profile == "fast":
-            self.set_xml_processor(lambda xml: shrink_textures(xml, _home() / "textures"))
+            self.set_xml_processor(lambda xml: shrink_textures(xml, wovr_home() / "textures"))
         problem._initialize_sim(self, xml_string)  # type: ignore[attr-defined]
         model = self.sim.model._model
         self.compiled_poses = (model.body_pos.copy(), model.body_quat.copy())
@@ -193,14 +189,10 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _home() -> Path:
-    return Path(os.environ.get("WOVR_HOME") or Path.home() / ".cache" / "wovr")
-
-
 @cache
 def _keep_out_of_home() -> None:
     """Caches of what LIBERO drags in go below WOVR_HOME; a LIBERO configuration of the user's is not read."""
-    home = _home()
+    home = wovr_home()
     os.environ.setdefault("LIBERO_CONFIG_PATH", str(home / "libero"))
     os.environ.setdefault("MPLCONFIGDIR", str(home / "matplotlib"))
     os.environ.setdefault("MESA_SHADER_CACHE_DIR", str(home / "mesa"))
@@ -221,7 +213,7 @@ def _import_robosuite() -> None:
     path = Path(spec.origin).parent / "macros.py"
     if not os.access(path.parent, os.W_OK):
         # Compiled code is kept beside robosuite; where that may not be written, numba would go to the home.
-        os.environ.setdefault("NUMBA_CACHE_DIR", str(_home() / "numba"))
+        os.environ.setdefault("NUMBA_CACHE_DIR", str(wovr_home() / "numba"))
     macros_spec = importlib.util.spec_from_file_location("robosuite.macros", path)
     assert macros_spec is not None
     assert macros_spec.loader is not None

@@ -8,12 +8,12 @@ Averaging blocks of texels beforehand is what the driver's mipmaps would show th
 from __future__ import annotations
 
 import hashlib
+import io
 import os
-import tempfile
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-from wovr_core.errors import WovrError
+from wovr_core.files import write_bytes
 
 LIMIT = 512
 """Texels a side. At 256 pixels a texture that fills the whole picture still has two texels to a pixel."""
@@ -55,19 +55,7 @@ def small_file(source: Path, folder: Path, limit: int) -> Path:
         chunks = PngImagePlugin.PngInfo()
         if "srgb" in picture.info:  # MuJoCo draws such a picture darker than one without the mark
             chunks.add(b"sRGB", bytes([picture.info["srgb"]]))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=folder, prefix=".building-", suffix=".png")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                small.save(stream, "PNG", pnginfo=chunks)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(name, entry)
-        finally:
-            Path(name).unlink(missing_ok=True)
-    except OSError as error:
-        raise WovrError(
-            f"cannot write textures under {folder}: {error.strerror}; make room or set WOVR_HOME"
-        ) from error
+    stream = io.BytesIO()
+    small.save(stream, "PNG", pnginfo=chunks)
+    write_bytes(entry, stream.getvalue())
     return entry

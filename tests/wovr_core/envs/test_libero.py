@@ -39,7 +39,7 @@ def goal_env() -> Iterator[LiberoEnv]:
 
 
 def test_suites_and_tasks() -> None:
-    counts = {suite: len(libero_suites.tasks(suite)) for suite in libero_suites.suites()}
+    counts = {suite: len(libero_suites.tasks(suite)) for suite in libero_suites.SUITES}
     assert counts == {
         "libero_spatial": 10, "libero_object": 10, "libero_goal": 10, "libero_10": 10, "libero_90": 90,
     }  # fmt: skip
