@@ -170,7 +170,7 @@ def make_and_write(envs: EnvCache, job: WriteJob) -> Written:
 
 
 @lru_cache(maxsize=2)
-def _policy(path: Path):  # type: ignore[no-untyped-def]
+def _policy(path: Path) -> tuple[Any, str]:
     """The policy of a checkpoint, loaded once per worker process. Checkpoint folders are never rewritten."""
     from wovr_core.model_files import load_policy
 

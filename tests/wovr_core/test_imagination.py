@@ -8,8 +8,9 @@ from wovr_core.data.segments import keyframe
 from wovr_core.imagination import imagine_groups
 from wovr_core.policy.tiny_vla import TinyVLAConfig
 from wovr_core.policy.tiny_vla import build as build_policy
+from wovr_core.rl.group_batch import of_rollouts
 from wovr_core.rl.grpo_loss import GRPOConfig
-from wovr_core.stages.train_policy_rl import PolicyRLConfig, group_loss
+from wovr_core.stages.train_policy_rl import PolicyRLConfig, batch_loss
 from wovr_core.world_model.autoencoder import AutoencoderConfig
 from wovr_core.world_model.env import ImaginationConfig, WorldModelEnv
 from wovr_core.world_model.model import WorldModelConfig
@@ -62,7 +63,7 @@ def test_siblings_share_the_start_and_differ_afterwards(policy, world_model, mak
         np.testing.assert_array_equal(rollout.sim_state, start.sim_state)
         assert rollout.frames.shape == (CHUNKS * 8 + 1, SIZE, SIZE, 3)
     assert len({r.actions.tobytes() for r in group.rollouts}) == 3
-    assert group.degenerate
+    assert not group.rewards.any()
     assert all(r.loss_mask.all() and r.reward == 0 for r in group.rollouts)
 
 
@@ -74,7 +75,7 @@ def test_reward_and_mask_follow_the_first_success(policy, world_model, make_epis
     assert winner.loss_mask.reshape(-1).tolist() == [True] * 11 + [False] * 13
     assert winner.imagined_success
     assert not any(r.imagined_success for r in others)
-    assert not group.degenerate
+    assert group.rewards.tolist() == [winner.reward, 0, 0]
 
 
 def test_the_same_seed_imagines_the_same(policy, world_model, make_episode):
@@ -91,7 +92,7 @@ def test_the_ratio_is_one_before_the_first_step(policy, world_model, make_episod
     start = keyframe(make_episode(size=SIZE), 12, "contact")
     (group,) = imagine(policy, world_model, [start], SecondChunk(3), temperature=1.3)
     config = PolicyRLConfig(temperature=1.3, grpo=GRPOConfig())
-    loss, metrics = group_loss(policy, group, config)
+    loss, metrics = batch_loss(policy, of_rollouts(group), config)
     assert metrics["ratio_max"] == pytest.approx(1, abs=1e-4)
     assert metrics["clip_fraction"] == 0
     # With all ratios 1, each rollout's mean is its advantage: their mean over the group is zero.

@@ -107,11 +107,6 @@ class LiberoEnv:
         return self._task
 
     @property
-    def state_size(self) -> int:
-        """S."""
-        return self._layout.size
-
-    @property
     def success(self) -> bool:
         """LIBERO's predicate at the present state."""
         return self._success

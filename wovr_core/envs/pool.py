@@ -101,16 +101,6 @@ class EnvPool:
                 yield held.pop(following)
                 following += 1
 
-    def imap_unordered(
-        self,
-        function: Callable[[EnvCache, J], R],
-        jobs: Iterable[J],
-        key: Callable[[J], Hashable] | None = None,
-    ) -> Iterator[R]:
-        """As `map`, each result as soon as it is there."""
-        for _, result in self._run(function, jobs, key):
-            yield result
-
     def close(self) -> None:
         """Stop the workers, at once if they are at work. Harmless when repeated."""
         self._closed = True

@@ -74,15 +74,14 @@ def of_episodes(episodes: Sequence[Episode], discount: float, post_success_mask:
             raise WovrError(f"episode {episode.id} records no sampled tokens: it cannot train a policy")
         if episode.length % CHUNK or episode.length != episode.action_tokens.size // ACTION_DIM:
             raise WovrError(f"episode {episode.id} of {episode.length} actions is no whole number of chunks")
-        own = len(episode.action_tokens)
         success = torch.zeros(1, chunks * CHUNK, dtype=torch.bool)
         success[0, : episode.length] = torch.from_numpy(episode.success[1:])
         mask = valid_steps(success)[0] if post_success_mask else torch.ones(chunks * CHUNK, dtype=torch.bool)
         mask[episode.length :] = False
         heads.append(_padded(torch.from_numpy(episode.frames[:-1:CHUNK]), chunks))
         previous.append(_padded(_previous_actions(episode.actions, NULL_ACTION), chunks))
-        tokens.append(_padded(torch.from_numpy(episode.action_tokens[:own]), chunks))
-        log_probs.append(_padded(torch.from_numpy(episode.log_probs[:own]), chunks))
+        tokens.append(_padded(torch.from_numpy(episode.action_tokens), chunks))
+        log_probs.append(_padded(torch.from_numpy(episode.log_probs), chunks))
         masks.append(mask.view(chunks, CHUNK))
         outcomes.append(success[0])
     return GroupBatch(

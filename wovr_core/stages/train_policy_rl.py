@@ -201,11 +201,6 @@ def is_informative(batch: GroupBatch, config: PolicyRLConfig) -> bool:
     return not is_degenerate(batch.returns) and has_contrast(batch.returns > 0, *config.success_share)
 
 
-def group_loss(policy: TinyVLA, group: RolloutGroup, config: PolicyRLConfig) -> tuple[torch.Tensor, dict[str, float]]:
-    """The masked GRPO loss of one imagined group."""
-    return batch_loss(policy, of_rollouts(group, config.post_success_mask), config)
-
-
 def batch_loss(policy: TinyVLA, batch: GroupBatch, config: PolicyRLConfig) -> tuple[torch.Tensor, dict[str, float]]:
     """The masked GRPO loss of one group: every chunk is decided anew from the frame at its head."""
     size, chunks = batch.tokens.shape[:2]

@@ -11,6 +11,7 @@ and a run that was killed ends with the same weights, bit for bit, as one that w
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -173,8 +174,6 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torc
 
 def warmup_cosine(step: int, steps: int, warmup: int = 50, floor: float = 0.02) -> float:
     """Multiplier of the learning rate: linear warm-up, then a cosine down to `floor`."""
-    import math
-
     warm = min(1.0, (step + 1) / max(1, warmup))
     progress = min(1.0, step / max(1, steps))
     return warm * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress)))

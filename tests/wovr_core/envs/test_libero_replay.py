@@ -152,7 +152,7 @@ def test_foreign_states_are_refused(env: LiberoEnv, spatial: LiberoEnv) -> None:
     env.reset(0)
     state = env.sim_state()
     assert state.dtype == np.float64
-    assert state.shape == (env.state_size,)
+    assert state.shape == (env._layout.size,)
     with pytest.raises(WovrError, match="another task than libero_spatial/3"):
         spatial.restore(state)
     for index, value, message in (

@@ -14,8 +14,6 @@ OPEN_WIDTH = 0.074
 """Fingers wider apart than this (m) count as open; they rest at 0.080."""
 HAND_BELOW = 0.060
 """The palm's underside is this far (m) above the point between the fingertips."""
-HAND_HALF = (0.100, 0.032)
-"""Half extents (m) of the hand along and across the line between the fingers."""
 REACH = 0.015
 """Distance (m) at which a motion leaves full speed; about what one step covers at most."""
 TURN_AT, TURN_REACH = 0.05, 0.4
