@@ -39,8 +39,6 @@ def grpo_loss(
     returns: torch.Tensor,
     loss_mask: torch.Tensor,
     config: GRPOConfig = GRPOConfig(),
-    *,
-    annotation_mask: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """-J(θ) of one group, and what happened in it.
 
@@ -48,8 +46,8 @@ def grpo_loss(
         log_probs: (G, K, C, A) under the policy that learns, with gradient.
         old_log_probs: (G, K, C, A) under the policy that acted, at the same temperature.
         returns: (G,) discounted returns.
-        loss_mask: (G, K, C) bool, true up to and including the first success.
-        annotation_mask: (G, K, C) bool, false where a person flagged the imagination as wrong.
+        loss_mask: (G, K, C) bool, true up to and including the first success, less what annotations took out (see
+            `loss_mask.mask_from_frame`).
 
     Returns:
         A scalar loss (zero, with a zero gradient, for a degenerate group), and metrics: `dropped` (1 or 0),
@@ -60,24 +58,23 @@ def grpo_loss(
     Raises:
         WovrError: shapes that do not fit, or values that are not finite.
     """
-    _check(log_probs, old_log_probs, returns, loss_mask, annotation_mask)
-    counted = loss_mask if annotation_mask is None else loss_mask & annotation_mask
-    dropped = is_degenerate(returns) or not bool(counted.any())
+    _check(log_probs, old_log_probs, returns, loss_mask)
+    dropped = is_degenerate(returns) or not bool(loss_mask.any())
     metrics = {"dropped": float(dropped), "return_mean": float(returns.mean())}
     if dropped:
         return log_probs[:0].sum(), metrics  # zero, and yet part of the graph
 
     advantages = group_advantages(returns).to(log_probs)[:, None, None, None]  # (G, 1, 1, 1)
-    token_weights = step_weights(counted).to(log_probs)[..., None] / log_probs.shape[-1]  # (G, K, C, 1)
+    token_weights = step_weights(loss_mask).to(log_probs)[..., None] / log_probs.shape[-1]  # (G, K, C, 1)
     # Masked tokens are taken out before exp: nothing they hold can reach the loss or its gradient.
-    log_ratio = (log_probs - old_log_probs.detach()).masked_fill(~counted[..., None], 0.0)
+    log_ratio = (log_probs - old_log_probs.detach()).masked_fill(~loss_mask[..., None], 0.0)
     ratio = log_ratio.clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO).exp()  # (G, K, C, A)
     clipped = ratio.clamp(1 - config.clip_low, 1 + config.clip_high)
     surrogate = torch.minimum(ratio * advantages, clipped * advantages)
     loss = -(surrogate * token_weights).sum()
 
     with torch.no_grad():
-        seen = counted[..., None].expand_as(ratio)
+        seen = loss_mask[..., None].expand_as(ratio)
         above = (ratio > 1 + config.clip_high) & (advantages > 0)
         below = (ratio < 1 - config.clip_low) & (advantages < 0)
         metrics |= {
@@ -85,17 +82,13 @@ def grpo_loss(
             "approx_kl": float((ratio - 1 - log_ratio)[seen].mean()),
             "ratio_max": float(ratio[seen].max()),
             "ratio_mean": float(ratio[seen].mean()),
-            "valid_steps": float(counted.sum(dim=(1, 2)).float().mean()),
+            "valid_steps": float(loss_mask.sum(dim=(1, 2)).float().mean()),
         }
     return loss, metrics
 
 
 def _check(
-    log_probs: torch.Tensor,
-    old_log_probs: torch.Tensor,
-    returns: torch.Tensor,
-    loss_mask: torch.Tensor,
-    annotation_mask: torch.Tensor | None,
+    log_probs: torch.Tensor, old_log_probs: torch.Tensor, returns: torch.Tensor, loss_mask: torch.Tensor
 ) -> None:
     if log_probs.ndim != 4 or log_probs.shape != old_log_probs.shape:
         raise WovrError(
@@ -105,9 +98,9 @@ def _check(
     steps = log_probs.shape[:3]
     if returns.shape != steps[:1]:
         raise WovrError(f"returns must be (G,) = {tuple(steps[:1])}, got {tuple(returns.shape)}")
-    for name, mask in (("loss_mask", loss_mask), ("annotation_mask", annotation_mask)):
-        if mask is not None and (mask.shape != steps or mask.dtype != torch.bool):
-            raise WovrError(f"{name} must be bool (G, K, C) = {tuple(steps)}, got {mask.dtype} {tuple(mask.shape)}")
+    if loss_mask.shape != steps or loss_mask.dtype != torch.bool:
+        got = f"{loss_mask.dtype} {tuple(loss_mask.shape)}"
+        raise WovrError(f"loss_mask must be bool (G, K, C) = {tuple(steps)}, got {got}")
     counted = loss_mask[..., None].expand_as(log_probs)
     if not (torch.isfinite(log_probs.detach()[counted]).all() and torch.isfinite(old_log_probs[counted]).all()):
         raise WovrError("log-probabilities of counted steps hold NaN or infinite values")

@@ -58,7 +58,7 @@ def mask_from_frame(loss_mask: torch.Tensor, rollout: int, frame: int) -> torch.
 def step_weights(loss_mask: torch.Tensor) -> torch.Tensor:
     """What each step weighs in the objective: 1 / (G * T_i_valid) where it counts, 0 where it is masked.
 
-    With a further mask from annotations multiplied in, T_i_valid is the number of steps that are left. A rollout
+    Where annotations have masked further steps, T_i_valid is the number of steps that are left. A rollout
     of which nothing is left weighs nothing, but G stays: its siblings do not gain by its going.
 
     Args:

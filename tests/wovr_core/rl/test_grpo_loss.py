@@ -138,7 +138,7 @@ def test_annotations_mask_further_and_the_rest_is_normalised_by_what_is_left() -
     annotation = torch.ones_like(mask)
     annotation[0, 1:] = False  # leaves 4 of 7 steps
     annotation[3] = False  # leaves nothing
-    loss, _ = grpo_loss(new, old, returns, mask, annotation_mask=annotation)
+    loss, _ = grpo_loss(new, old, returns, mask & annotation)
     (gradient,) = torch.autograd.grad(loss, new)
     case.mask = (mask & annotation).numpy()
     wanted_loss, wanted_gradient = reference(case)
@@ -182,8 +182,8 @@ def test_what_does_not_fit_is_named() -> None:
         grpo_loss(new, old, returns[:2], mask)
     with pytest.raises(WovrError, match="loss_mask"):
         grpo_loss(new, old, returns, mask.float())
-    with pytest.raises(WovrError, match="annotation_mask"):
-        grpo_loss(new, old, returns, mask, annotation_mask=mask[:, :1])
+    with pytest.raises(WovrError, match="loss_mask"):
+        grpo_loss(new, old, returns, mask[:, :1])
     broken = old.clone()
     broken[1, 0, 0, 0] = float("nan")
     with pytest.raises(WovrError, match="NaN"):
