@@ -84,11 +84,15 @@ def _events(flags: Sequence[Flag], history: History) -> Iterator[Event]:
     for flag in flags:
         if history.version(flag.rollout, flag.span):
             continue
-        span = {"id": flag.span, "start": flag.first, "end": flag.last, "label": flag.label}
-        note = "imagination has left reality" if flag.label == "other" else "found by replaying the actions"
-        message = {"event": f"put-{flag.span}", "op": "put", "version": 1}
-        message["span"] = span | {"severity": flag.severity, "note": note}
+        message = {"event": f"put-{flag.span}", "op": "put", "version": 1, "span": span_of_flag(flag)}
         yield history.parse(message, rollout=flag.rollout, author=flag.author, frames=None)
+
+
+def span_of_flag(flag: Flag) -> dict[str, Any]:
+    """The span that the audit draws for one of its flags, as an edit carries it."""
+    note = "imagination has left reality" if flag.label == "other" else "found by replaying the actions"
+    span = {"id": flag.span, "start": flag.first, "end": flag.last, "label": flag.label}
+    return span | {"severity": flag.severity, "note": note}
 
 
 def logged_flags(run: Path, source: Source) -> list[Flag]:

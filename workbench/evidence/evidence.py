@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -45,7 +45,7 @@ class Evidence:
     """(n,), n <= N: mean absolute difference of imagined and real frame, in grey levels of 255."""
     divergence_threshold: float
     first_divergent: int | None
-    """By `first_divergent_frame`; None also where no frame is."""
+    """By `store.items.first_divergent_frame`; None also where no frame is."""
     seeds: Mapping[str, float] | None
     """Label-free scores (wovr_core.audit.hallucination.SCORES); "disagreement" is a rank in its run, 0-1."""
     object_error: ObjectError | None
@@ -56,13 +56,6 @@ class Evidence:
     def rule(self) -> str:
         """How the first divergent frame is found, for people."""
         return f"first frame whose mean absolute pixel difference is at least {self.divergence_threshold:g} of 255"
-
-
-def first_divergent_frame(divergence: Sequence[float] | FloatArray, threshold: float) -> int | None:
-    """The first frame whose divergence is at or above the threshold, or None. One frame is enough: the rule of the
-    audit's keyframes and of the catalogue as well.
-    """
-    return next((k for k, value in enumerate(divergence) if value >= threshold), None)
 
 
 @dataclass(frozen=True)

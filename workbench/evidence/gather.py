@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy import select
 
-from workbench.evidence.evidence import Evidence, RealSide, Summary, first_divergent_frame
+from workbench.evidence.evidence import Evidence, RealSide, Summary
 from workbench.evidence.objects import ObjectError, Positions, measure, simulator_positions
 from workbench.evidence.rows import SummaryRows, read_summary, summary_version
 from workbench.evidence.sources import AuditEntry, RunSources, read_sources, signature_of
-from workbench.store.items import REAL, Item
+from workbench.store.items import REAL, Item, first_divergent_frame
 from workbench.store.review_tables import EvidenceRow
 from workbench.store.rows import items_of
 from workbench.store.store import Store

@@ -18,10 +18,11 @@ from typing import Any
 from safetensors import safe_open
 
 import wovr_core
-from workbench.flags import AUDITOR, audit_flags
+from workbench.flags import AUDITOR, audit_flags, span_of_flag
 from workbench.scrubber.span_log import LOG_NAME
 from workbench.starter import DATA, PLACE
 from workbench.starter.rounding import Rounded
+from workbench.store.items import RANKS, verdict_of
 from workbench.store.run_items import DIVERGENCE_THRESHOLD
 from wovr_core.data.array_codecs import encode
 from wovr_core.data.episode_files import SUFFIX, EpisodeSet, read_episode, read_rollout_summary, write_episode
@@ -176,10 +177,8 @@ def telling_rollouts(rows: Sequence[Mapping[str, Any]], folder: Path) -> Iterato
 
 
 def _verdict(row: Mapping[str, Any]) -> int:
-    """0 false success, 1 missed success, 2 confirmed success, 3 confirmed failure."""
-    if row["imagined_success"]:
-        return 2 if row["real_success"] else 0
-    return 1 if row["real_success"] else 3
+    """How telling its verdict is, 0 the most."""
+    return RANKS[verdict_of(bool(row["imagined_success"]), bool(row["real_success"]))]
 
 
 def _telling_episodes(source: Path) -> Iterator[tuple[str, Path]]:
@@ -221,10 +220,7 @@ def _write_flags(run: Path, threshold: float | None) -> None:
     flags = audit_flags(source, read_json(run / "audit" / "rows.json"), threshold or DIVERGENCE_THRESHOLD)
     lines = []
     for flag in flags:
-        note = "imagination has left reality" if flag.label == "other" else "found by replaying the actions"
-        span = {"id": flag.span, "start": flag.first, "end": flag.last, "label": flag.label}
-        event: dict[str, Any] = {"event": f"put-{flag.span}", "rollout": flag.rollout, "op": "put"}
-        event |= {"span": span | {"severity": flag.severity, "note": note}}
+        event = {"event": f"put-{flag.span}", "rollout": flag.rollout, "op": "put", "span": span_of_flag(flag)}
         lines.append(json.dumps(event | {"author": AUDITOR, "time": "2026-01-01T00:00:00+00:00"}))
     if lines:
         write_bytes(run / LOG_NAME, ("\n".join(lines) + "\n").encode())

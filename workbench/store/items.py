@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wovr_core.types import FloatArray
+
 AUDITED, PRACTICE, BRANCH, REAL = "audited", "practice", "branch", "real"
 KINDS = {
     AUDITED: "imagined and audited",
@@ -37,6 +39,22 @@ RANKS = {"false_success": 0, "missed_success": 1, "true_success": 2, "true_failu
 _CURVE = 48
 
 
+def verdict_of(imagined: bool, real: bool) -> str:
+    """Key of VERDICTS for what was imagined, and what really came of the same actions."""
+    if imagined:
+        return "true_success" if real else "false_success"
+    return "missed_success" if real else "true_failure"
+
+
+def first_divergent_frame(divergence: Sequence[float] | FloatArray, threshold: float) -> int | None:
+    """The first frame whose divergence is at or above the threshold, or None. One frame is enough: the rule of the
+    audit's keyframes as well.
+
+    divergence: (N,), one value a frame.
+    """
+    return next((k for k, value in enumerate(divergence) if value >= threshold), None)
+
+
 @dataclass(frozen=True)
 class Audit:
     """One row of the audit, in short."""
@@ -61,7 +79,7 @@ class Audit:
             threshold=threshold,
             peak=max(divergence, default=0.0),
             peak_frame=max(range(len(divergence)), key=divergence.__getitem__, default=0),
-            first_divergent=next((k for k, value in enumerate(divergence) if value >= threshold), None),
+            first_divergent=first_divergent_frame(divergence, threshold),
             curve=tuple(round(max(divergence[i : i + step]), 1) for i in range(0, len(divergence), step)),
         )
 
@@ -136,10 +154,7 @@ class Item:
         """Key of VERDICTS."""
         if self.audit is None:
             return "not_audited"
-        agree = self.audit.real_success == self.success
-        if self.success:
-            return "true_success" if agree else "false_success"
-        return "true_failure" if agree else "missed_success"
+        return verdict_of(self.success, self.audit.real_success)
 
     @property
     def rank(self) -> int:

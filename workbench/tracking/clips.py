@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from workbench.film_strips import upright
+from workbench.store.items import verdict_of
 from workbench.tracking.stages import StageView
-from workbench.tracking.tables import verdict
 from wovr_core.data.episode_files import EpisodeSet, read_episode, read_rollout
 from wovr_core.files import read_json
 from wovr_core.types import FPS, Frames
@@ -94,6 +94,6 @@ def _audit_clips(stage: StageView, outputs: dict[str, Any], count: int) -> list[
         left, right = read_rollout(imagined[name]).frames, read_episode(real[name]).frames
         length = min(len(left), len(right))
         both = np.concatenate([upright(left[:length]), upright(right[:length])], axis=2)
-        what = verdict(row["imagined_success"], row["real_success"]).replace("_", " ")
+        what = verdict_of(row["imagined_success"], row["real_success"]).replace("_", " ")
         clips.append(Clip(name, f"{name}: {what}; imagined left, real right", both))
     return clips

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from workbench.store.items import verdict_of
 from workbench.tracking.stages import StageView
 from wovr_core.files import read_json
 
@@ -54,19 +55,12 @@ def _audit(found: list[dict[str, Any]]) -> Table:
             row["depth"],
             row["imagined_success"],
             row["real_success"],
-            verdict(row["imagined_success"], row["real_success"]),
+            verdict_of(row["imagined_success"], row["real_success"]),
             row["divergence"][-1],
         )
         for row in found
     )
     return Table("audit", columns, rows)
-
-
-def verdict(imagined: bool, real: bool) -> str:
-    """As the catalogue's filters name them."""
-    if imagined:
-        return "true_success" if real else "false_success"
-    return "missed_success" if real else "true_failure"
 
 
 def _text(cell: Cell) -> str:

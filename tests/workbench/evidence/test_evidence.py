@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from sqlalchemy import select
 
-from workbench.evidence.evidence import Summary, first_divergent_frame
+from workbench.evidence.evidence import Summary
 from workbench.evidence.gather import EvidenceError, EvidenceStore, evidence_of
 from workbench.evidence.sources import read_sources
 from workbench.store.database import DatabaseConfig
 from workbench.store.indexer import Indexer, UpdateOptions
+from workbench.store.items import first_divergent_frame
 from workbench.store.review_tables import EvidenceRow
 from workbench.store.store import Store
 from wovr_core.checkpoints import save_checkpoint

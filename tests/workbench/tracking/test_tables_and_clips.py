@@ -6,10 +6,10 @@ import numpy as np
 from PIL import Image
 
 from workbench.film_strips import upright
-from workbench.store.items import VERDICTS
+from workbench.store.items import VERDICTS, verdict_of
 from workbench.tracking.clips import clips_of, gif_bytes
 from workbench.tracking.stages import stages_of
-from workbench.tracking.tables import tables_of, verdict
+from workbench.tracking.tables import tables_of
 from wovr_core.data.episode_files import read_episode, read_rollout
 
 
@@ -72,7 +72,7 @@ def test_tables_have_a_row_per_trial_and_per_audited_rollout(tracked_run):
 
 
 def test_verdicts_are_named_as_in_the_catalogue():
-    assert {verdict(i, r) for i in (True, False) for r in (True, False)} == VERDICTS.keys() - {"not_audited"}
+    assert {verdict_of(i, r) for i in (True, False) for r in (True, False)} == VERDICTS.keys() - {"not_audited"}
 
 
 def test_outputs_are_found_after_the_run_was_moved(tracked_run):
