@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from workbench.catalogue import query as queries
 from workbench.run_data import RunData
 from workbench.store import search
-from workbench.store.annotations import RunAnnotations, counts
+from workbench.store.annotations import RunAnnotations
 from workbench.store.database import DatabaseConfig, StoreError
 from workbench.store.indexer import Indexer, UpdateOptions, UpdateReport
 from workbench.store.items import Item
@@ -125,18 +125,6 @@ class Catalogue:
     def run_ids(self) -> frozenset[int]:
         """Run.id, in the store, of the runs that are found now and can be shown."""
         return self._ask(lambda session, runs: runs, frozenset())
-
-    def span_counts(self) -> dict[str, int]:
-        """Item id -> how many spans it carries, of those that carry any."""
-
-        def count(session: Session, runs: frozenset[int]) -> dict[str, int]:
-            wanted = search.Search(runs=runs, flagged=True)
-            found: dict[str, int] = {}
-            for ids in search.pages(session, wanted):
-                found |= counts(session, ids)
-            return found
-
-        return self._ask(count, {})
 
     def look_again(self) -> None:
         """Have the next question look at every file, also in folders that seem unchanged."""

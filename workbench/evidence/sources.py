@@ -38,8 +38,6 @@ class ProbeSource:
 
     path: Path
     version: str
-    floor_cm: Mapping[str, float]
-    """Thing -> its own mean error on real held-out frames: no imagined frame can be measured better."""
 
 
 @dataclass
@@ -97,8 +95,7 @@ def read_sources(run: Path) -> RunSources:
     for path in sorted(run.glob("*/probe/manifest.json")):
         try:
             outputs = read_json(path.parent.parent / "outputs.json")["outputs"]
-            floor = {str(thing): float(cm) for thing, cm in outputs["error_cm"].items()}
-            sources.probe = ProbeSource(path.parent, str(outputs["version"]), floor)
+            sources.probe = ProbeSource(path.parent, str(outputs["version"]))
         except _UNREADABLE as error:
             sources.problems.append(f"{path.parent.parent.name}: {error}")
     return sources

@@ -20,6 +20,7 @@ from typing import IO, Any, Protocol
 from workbench.scrubber.history import Event, History
 from workbench.scrubber.spans import Span, SpanError, checked_id, parse_span
 from wovr_core.errors import CorruptFileError
+from wovr_core.files import fsync_directory
 
 log = logging.getLogger("wovr.scrubber")
 
@@ -144,7 +145,7 @@ class SpanLog:
             # before it is acknowledged, also for one that stood there already and is sent again.
             os.fsync(file.fileno())
             if new:
-                _sync_folder(self.path.parent)
+                fsync_directory(self.path.parent)
 
     def _refresh(self) -> None:
         try:
@@ -201,14 +202,6 @@ class SpanLog:
         self._lines += len(lines)
 
 
-def import_log(path: Path | str) -> dict[str, list[Span]]:
-    """The present spans of every rollout in a log, for the store that takes over from it."""
-    if not Path(path).is_file():
-        raise CorruptFileError(f"{path}: there is no span log here")
-    source = SpanLog(path)
-    return {rollout: source.spans(rollout) for rollout in source.rollouts()}
-
-
 def read_event(value: object, history: History) -> Event:
     """One event out of a log's line. Raises SpanError when it is none, or touches what the history lacks."""
     if not isinstance(value, Mapping):
@@ -246,11 +239,3 @@ def _append(
     keep(event)
     history.admit(event)
     return event
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

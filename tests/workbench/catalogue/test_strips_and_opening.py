@@ -12,6 +12,7 @@ from PIL import Image
 
 from workbench.catalogue.catalogue import Catalogue, CatalogueConfig
 from workbench.catalogue.opening import desk_of, evidence_of, payload_of
+from workbench.catalogue.query import parse_query
 from workbench.catalogue.strips import StripConfig, Strips, render
 from workbench.scrubber.span_log import LOG_NAME, SpanLog
 from workbench.store.items import Item
@@ -19,6 +20,8 @@ from wovr_core.data.episode_files import read_episode, read_rollout
 from wovr_core.errors import CorruptFileError
 
 MakeRun = Callable[..., Path]
+
+FLAGGED = parse_query({"flagged": True})
 
 
 @pytest.fixture
@@ -134,17 +137,18 @@ def test_annotations_are_kept_beside_the_run_under_the_rollouts_own_id(catalogue
         assert not desk.handle(edit | {"rollout": "a/rl/rl-0", "event": "x"}, "ann")["ok"]
         late = edit | {"event": "late", "span": span | {"id": "s2", "end": item(catalogue, name).frames}}
         assert not desk.handle(late, "ann")["ok"], "beyond the last frame"
-    assert catalogue.span_counts() == {"a/imagine/r-false": 1, "a/collect/e1": 1}
+    assert catalogue.answer(FLAGGED).spans == {"a/imagine/r-false": 1, "a/collect/e1": 1}
     log = SpanLog(tmp_path / "a" / LOG_NAME)
     assert {key: len(log.spans(key)) for key in log.rollouts()} == {"r-false": 1, "collect/e1": 1}
     undo = {"event": "u", "rollout": "a/imagine/r-false", "op": "undo", "version": 2, "target": "e-17"}
     assert desk_of(catalogue, item(catalogue, "a/imagine/r-false")).handle(undo, "ann")["ok"]
-    assert catalogue.span_counts() == {"a/collect/e1": 1}
+    assert catalogue.answer(FLAGGED).spans == {"a/collect/e1": 1}
 
 
 @pytest.mark.fault
 def test_a_log_that_cannot_be_read_does_not_hide_the_gallery(catalogue: Catalogue, tmp_path: Path) -> None:
     (tmp_path / "a" / LOG_NAME).mkdir()
-    assert catalogue.span_counts() == {}
+    assert not catalogue.answer(FLAGGED).spans
+    assert catalogue.answer(parse_query({})).total
     with pytest.raises(CorruptFileError, match="cannot be read as a span log"):
         desk_of(catalogue, item(catalogue, "a/imagine/r-false"))

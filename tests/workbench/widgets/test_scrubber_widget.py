@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("anywidget")
 
 from workbench.scrubber import MODULE_PATH
-from workbench.scrubber.span_log import import_log
+from workbench.scrubber.span_log import SpanLog
 from workbench.widgets import Scrubber
 from wovr_core.types import Episode, Rollout
 
@@ -47,7 +47,7 @@ def test_edits_are_answered_kept_and_shown(
     _arrive(widget, _edit("e1", "r0"))
     assert (sent[-1]["ok"], sent[-1]["event"]) == (True, "e1")
     assert widget.spans == sent[-1]["spans"] == [span.to_json() for span in widget.annotations]
-    assert [span.author for span in import_log(log)["r0"]] == ["ann"]
+    assert [span.author for span in SpanLog(log).spans("r0")] == ["ann"]
     assert Scrubber(make_rollout("r0"), log=log).spans == widget.spans
     _arrive(widget, _edit("e2", "r0", id="bad", end=33))
     assert not sent[-1]["ok"]
