@@ -87,6 +87,46 @@ def imagine_episode(
     return torch.cat(out).numpy()
 
 
+def closed_loop_psnr(
+    model: WorldModel,
+    episodes: Sequence[tuple[Frames, FloatArray]],
+    horizons: Sequence[int],
+    solver_steps: int = 1,
+    seed: int = 0,
+    given: Sequence[FloatArray] | None = None,
+) -> FloatArray:
+    """PSNR (dB) of the moving region for each episode, where `evaluate` gives means: for intervals and paired tests.
+
+    Args:
+        episodes: (frames (T+1, H, W, 3) u8, actions (T, A)), never trained on.
+        horizons: imagined frames, multiples of 8; each value is over the 8 frames before it.
+        seed: of the noise; the episode's number is added.
+        given: other actions (T', A) for each episode, imagined in place of its own: what the model then loses is what
+            it owes to the actions.
+
+    Returns:
+        (episodes, horizons); NaN where the actions end before, or nothing moves.
+
+    Raises:
+        WovrError: a horizon that is no whole number of chunks.
+    """
+    if any(h % CHUNK for h in horizons):
+        raise WovrError(f"horizons must be multiples of {CHUNK}, got {tuple(horizons)}")
+    table = np.full((len(episodes), len(horizons)), np.nan, dtype=np.float32)
+    for row, (frames, own) in enumerate(episodes):
+        actions = own if given is None else given[row]
+        reached = [h for h in horizons if h <= min(len(own), len(actions))]
+        if not reached:
+            continue
+        made = imagine_episode(model, frames, actions, max(reached) // CHUNK, solver_steps, seed + row)
+        moving = moving_region(frames)
+        for h in reached:
+            real = slice(h - CHUNK + 1, h + 1)
+            error = squared_error(made[h - CHUNK : h], frames[real], moving[real])
+            table[row, list(horizons).index(h)] = decibels(error) if error == error else np.nan
+    return table
+
+
 def evaluate(
     model: WorldModel,
     episodes: Sequence[tuple[Frames, FloatArray]],

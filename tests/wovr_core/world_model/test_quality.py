@@ -10,7 +10,7 @@ from wovr_core.pictures import psnr, ssim
 from wovr_core.types import FloatArray, Frames
 from wovr_core.world_model.model import WorldModel
 from wovr_core.world_model.motion import moving_error, moving_region
-from wovr_core.world_model.quality import evaluate, imagine_episode
+from wovr_core.world_model.quality import closed_loop_psnr, evaluate, imagine_episode
 
 EpisodeMaker = Callable[..., tuple[Frames, FloatArray]]
 
@@ -46,6 +46,21 @@ def test_report_agrees_with_the_rollout_it_measures(small_model: WorldModel, mak
     still = np.repeat(frames[:1], 8, axis=0)
     assert report.frozen_psnr_moving[0] == pytest.approx(psnr(still, frames[1:9], moving[1:9]), abs=1e-3)
     assert report.frames_per_second > 0
+
+
+def test_each_episode_is_measured_apart_and_as_the_report_does(small_model: WorldModel, make: EpisodeMaker) -> None:
+    episodes = [make(0), make(1)]
+    table = closed_loop_psnr(small_model, episodes, (8, 16, 64), solver_steps=1, seed=5)
+    assert table.shape == (2, 3)
+    assert np.isnan(table[:, 2]).all(), "no episode is so long"
+    alone = [evaluate(small_model, [e], (8, 16), 1, seed=5 + i).psnr_moving for i, e in enumerate(episodes)]
+    np.testing.assert_allclose(table[:, :2], alone, atol=1e-4)
+    swapped = closed_loop_psnr(small_model, episodes, (8,), seed=5, given=[episodes[1][1], episodes[0][1]])
+    made = imagine_episode(small_model, episodes[0][0], episodes[1][1], 1, 1, seed=5)
+    frames = episodes[0][0]
+    assert swapped[0, 0] == pytest.approx(psnr(made, frames[1:9], moving_region(frames)[1:9]), abs=1e-3)
+    with pytest.raises(WovrError, match="multiples of 8"):
+        closed_loop_psnr(small_model, episodes, (9,))
 
 
 def test_only_frames_up_to_the_start_are_seen(small_model: WorldModel, make: EpisodeMaker) -> None:
