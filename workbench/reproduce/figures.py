@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from workbench.plots import BLUE, GREEN, GREY, ORANGE, RED, _figure
+from workbench.plots import BLUE, GREEN, GREY, ORANGE, RED, empty_figure
 from workbench.reproduce.arms import WORLD_MODELS
 from workbench.reproduce.results import Row
 from workbench.reproduce.tables import LABELS
@@ -22,7 +22,7 @@ EDGES = (0, 16, 32, 48, 64, 96, 128, 192, 256)
 
 def arms(rows: Sequence[Row], order: Sequence[str]) -> go.Figure:
     """Real success per suite and arm, with Wilson's intervals."""
-    figure = _figure("Real success, LIBERO's own initial states", "", "success (%)")
+    figure = empty_figure("Real success, LIBERO's own initial states", "", "success (%)")
     suites = sorted({str(r["suite"]) for r in rows})
     for colour, arm in zip(COLOURS, order, strict=False):
         counts = []
@@ -56,7 +56,7 @@ def _bars(figure: go.Figure, x: Sequence[str], counts: Sequence[tuple[int, int]]
 
 def false_success_by_depth(rows: Sequence[Row]) -> go.Figure:
     """Share of imagined successes that fail for real, against the depth at which they were imagined."""
-    figure = _figure("False successes against rollout depth", "imagined actions up to the success", "false (%)")
+    figure = empty_figure("False successes against rollout depth", "imagined actions up to the success", "false (%)")
     for colour, arm in zip(COLOURS, dict.fromkeys(r["arm"] for r in rows if "depths" in r), strict=False):
         own = [r for r in rows if r["arm"] == arm and "depths" in r]
         pairs = [(d, f == "1") for r in own for d, f in zip(r["depths"], r["false"], strict=True)]
@@ -81,7 +81,7 @@ def false_success_by_depth(rows: Sequence[Row]) -> go.Figure:
 
 def world_models(rows: Sequence[Row], key: str, title: str, unit: str) -> go.Figure:
     """One measure over imagined frames, a line per world model (means over suites and seeds)."""
-    figure = _figure(title, "imagined frames", unit)
+    figure = empty_figure(title, "imagined frames", unit)
     for colour, variant in zip((BLUE, ORANGE, GREEN, RED, "#CC79A7", "#56B4E9"), WORLD_MODELS, strict=False):
         points = []
         for h in sorted({int(r["horizon"]) for r in rows}):
