@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,11 +15,14 @@ from wovr_core.data.doctor import Sight, diagnose
 from wovr_core.data.doctor_motion import Flow, watch
 from wovr_core.files import wovr_home
 from wovr_core.seeding import numpy_generator
-from wovr_core.types import FloatArray, TaskId
+from wovr_core.types import FloatArray, IntArray, TaskId
 
 SUITES = ("libero_spatial", "libero_object", "libero_goal", "libero_10")
 CLIPS = 20
 """Clips that the doctor is shown at a time."""
+SPLITS = {"tuning": 7_000, "fresh": 90_000}
+"""Split -> the first seed of its demonstrations. The doctor's thresholds were chosen on `tuning`; what is reported and
+tested are `fresh` ones, which no threshold has seen."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,8 @@ class Corruption:
 def run(suites: Sequence[str] = SUITES, per_task: int = 3, draws: int = 25, size: int = 96) -> list[Row]:
     """Rows: share of draws of CLIPS clips in which the fault, and no other, was found; sound clips first.
 
-    Clips are scripted demonstrations, made once and kept below WOVR_HOME.
+    Clips are scripted demonstrations of the split `fresh`, made once and kept below WOVR_HOME. Draws share no clip as
+    long as there are enough: independent ones ask for `per_task` of draws * CLIPS / 10.
     """
     rows = []
     for suite in suites:
@@ -66,13 +71,24 @@ def _count(
     fault: str, sights: Sequence[Sight], flows: Sequence[Flow], tasks: Sequence[TaskId], draws: int, clips: int
 ) -> tuple[int, int, int]:
     hits = clean = 0
-    for draw in range(draws):
-        chosen = numpy_generator(0, "doctor", draw).choice(len(sights), size=min(clips, len(sights)), replace=False)
+    for chosen in clip_sets(len(sights), draws, clips):
         diagnosis = diagnose([sights[i] for i in chosen], tasks=tasks, flows=[flows[i] for i in chosen])
         faults = {finding.fault for finding in diagnosis.findings}
         hits += fault in faults if fault else not faults
         clean += faults <= {fault}
     return hits, clean, draws
+
+
+def clip_sets(count: int, draws: int, clips: int) -> list[IntArray]:
+    """`draws` sets of `clips` indices below `count` (all, if fewer): apart from each other as long as there are enough,
+    then dealt out anew."""
+    sets: list[IntArray] = []
+    for deal in itertools.count():
+        order = numpy_generator(0, "doctor", deal).permutation(count)
+        sets += [order[i : i + clips] for i in range(0, max(1, count - clips + 1), clips)]
+        if len(sets) >= draws:
+            break
+    return sets[:draws]
 
 
 def corruptions(sights: Sequence[Sight], tasks: Sequence[TaskId]) -> dict[str, Corruption]:
@@ -120,17 +136,21 @@ def corruptions(sights: Sequence[Sight], tasks: Sequence[TaskId]) -> dict[str, C
 
 
 def clips_of(
-    suite: str, per_task: int, size: int, tasks: Sequence[int] = tuple(range(10))
+    suite: str, per_task: int, size: int, tasks: Sequence[int] = tuple(range(10)), split: str = "fresh"
 ) -> tuple[list[Sight], list[TaskId]]:
     """Scripted demonstrations of a suite, as far as there are rules for it, and its tasks; those that are not below
-    WOVR_HOME yet are made."""
+    WOVR_HOME yet are made.
+
+    Args:
+        split: one of SPLITS.
+    """
     from wovr_core.data.episode_files import SUFFIX, read_episode, write_episode
     from wovr_core.envs import libero_suites
     from wovr_core.envs.expert.composition import can_compose
     from wovr_core.envs.expert.demonstrations import ExpertConfig, run_expert_episode
     from wovr_core.envs.libero import LiberoConfig, LiberoEnv
 
-    folder = wovr_home() / "doctor_clips" / f"{suite}-{size}"
+    folder = wovr_home() / "doctor_clips" / f"{suite}-{size}-{split}"
     sights = []
     for task in tasks:
         env: LiberoEnv | None = None
@@ -140,7 +160,7 @@ def clips_of(
                 env = env or LiberoEnv(LiberoConfig(suite=suite, size=size), task)
                 if not can_compose(env.goal):
                     break  # nobody to demonstrate it
-                made = run_expert_episode(env, 7000 + 13 * seed + task, ExpertConfig())
+                made = run_expert_episode(env, SPLITS[split] + 13 * seed + task, ExpertConfig())
                 write_episode(folder, replace(made, id=path.stem, sim_states=None, clean_actions=None))
             episode = read_episode(path)
             sights.append(Sight(episode.frames, episode.actions, episode.task.instruction, episode.task.task, 20.0))
