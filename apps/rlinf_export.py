@@ -11,7 +11,7 @@ from wovr_core.data.episode_files import EpisodeSet
 from wovr_core.data.formats.conventions import resize
 from wovr_core.data.formats.rlinf_dataset import RLinfStart, check_enough, plain_start, write_start
 from wovr_core.data.keyframe_files import read_keyframes
-from wovr_core.errors import Interrupted, UnknownNameError, WovrError
+from wovr_core.errors import Interrupted, WovrError
 from wovr_core.files import fingerprint, read_json, sha256_file, write_json
 from wovr_core.interrupts import stop_requested
 from wovr_core.models_in_use import models_in_use
@@ -81,8 +81,6 @@ def write(run: Path, episodes: Path, out: Path, config: RLinfExportConfig) -> RL
     if out.exists() and any(out.iterdir()) and not (out / _RECORD).exists():
         raise WovrError(f"{out} is not empty: choose another --out")
     first, suite = _first(episodes)
-    if suite not in libero_suites.SUITES:
-        raise UnknownNameError("suite for RLinf:", suite, libero_suites.SUITES)
     # What is wrong with the settings or the reward model is said before anything is written.
     settings = RlinfRun(
         suite, config.policy, config.folder or str(out), environments=config.environments,

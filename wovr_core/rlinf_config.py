@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wovr_core.errors import WovrError
+from wovr_core.errors import UnknownNameError, WovrError
 from wovr_core.files import write_bytes
 from wovr_core.reward.rlinf import ResnetReward, TaskEmbedReward
 from wovr_core.types import CHUNK, CONTEXT_FRAMES
 from wovr_core.world_model.rlinf import TRANSFORMER_FILE, VAE_FILE
 
-_WAN_SUITES = ("libero_spatial", "libero_object", "libero_goal")
+SUITES = ("libero_spatial", "libero_object", "libero_goal", "libero_10")
+_WAN_SUITES = SUITES[:3]
 """RLinf has an environment of Wan for these; another suite takes the first one's and its own name."""
 
 
@@ -21,7 +22,7 @@ class RlinfRun:
     """What RLinf is to do with a folder; the values of LIBERO-Spatial as published."""
 
     suite: str
-    """libero_spatial, libero_object, libero_goal or libero_10."""
+    """One of SUITES."""
     policy: str
     """The OpenVLA-OFT checkpoint, as RLinf's machine sees it."""
     folder: str
@@ -38,6 +39,8 @@ class RlinfRun:
     keyframes: bool = True
 
     def __post_init__(self) -> None:
+        if self.suite not in SUITES:
+            raise UnknownNameError("suite for RLinf", self.suite, SUITES)
         if self.group_size < 2:
             raise WovrError(f"a group of {self.group_size} has nothing to be compared with: take at least 2")
         groups, left = divmod(self.environments, self.group_size)

@@ -84,11 +84,14 @@ def _import(arguments: argparse.Namespace) -> int:
     from wovr_core.config import override
     from wovr_core.data.formats.conventions import read_statistics
     from wovr_core.data.formats.sandbox import Sandbox, SandboxedReader
+    from wovr_core.envs.libero_suites import SUITES
     from wovr_core.interrupts import polite_interrupts
     from wovr_core.run_folder import Run, resolve_run
     from wovr_core.stages import import_episodes
 
     check_format(arguments.format)
+    if arguments.suite and arguments.suite not in SUITES:
+        raise UnknownNameError("suite", arguments.suite, SUITES)
     statistics = read_statistics(arguments.unnormalise, arguments.stats_key) if arguments.unnormalise else None
     options = {"camera": arguments.camera} if arguments.format == "lerobot" else {}
     path = arguments.path.absolute()
@@ -131,7 +134,8 @@ def _hand_on(
 
     summaries = EpisodeSet(Path(found.episodes)).summaries()
     if not fitting or any(s.task.suite != recipe.env.suite for s in summaries):
-        print("These tasks are of no LIBERO suite: the run can be looked at, but not trained on.")
+        print("These tasks are of no LIBERO suite that the source names: the run can be looked at, but not trained on.")
+        _suggest_suite({summary.task.instruction for summary in summaries}, arguments.suite)
         return
     tasks = tuple(sorted({s.task.task for s in summaries}))
     recipe = replace(recipe, tasks=tasks)
@@ -145,6 +149,18 @@ def _hand_on(
     ]
     settings = " ".join(f"--set {flag}" for flag in flags)
     print(f"Train on them with:  wovr run pipeline --recipe {arguments.recipe} --run {arguments.run} {settings}")
+
+
+def _suggest_suite(instructions: set[str], asked: str) -> None:
+    """Say which suite has all these tasks, where there is one."""
+    from wovr_core.data.formats.conventions import plain
+    from wovr_core.envs.libero_suites import SUITES
+
+    wanted = {plain(text) for text in instructions}
+    for suite, tasks in _tasks(set(SUITES)).items():
+        if suite != asked and wanted <= {plain(task.instruction) for task in tasks}:
+            print(f"To train on them, import them into another --run with  --suite {suite}  (it has all these tasks).")
+            return
 
 
 def _tasks(suites: set[str]) -> dict[str, list[TaskId]]:

@@ -87,12 +87,12 @@ def _export(arguments: argparse.Namespace) -> int:
     from wovr_core.rlinf_config import RlinfRun, write_configuration
     from wovr_core.world_model.rlinf import load_state
 
+    settings = RlinfRun(arguments.suite, arguments.policy, str(arguments.out.absolute()))
     model, _ = load_world_model(arguments.checkpoint)
     reward = None
     if arguments.reward:
         reward = from_state(load_state(arguments.reward), [task.instruction for task in tasks(arguments.suite)])
     files = write_rlinf_weights(arguments.out, model, reward, any_size=arguments.any_size)
-    settings = RlinfRun(arguments.suite, arguments.policy, str(arguments.out.absolute()))
     files.append(write_configuration(arguments.out, replace(settings, reward=type(reward)) if reward else settings))
     for path in files:
         print(path)
@@ -122,9 +122,12 @@ def _folders(folders: list[Path]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _preflight(arguments: argparse.Namespace) -> int:
+    from wovr_core.errors import WovrError
     from wovr_core.stages.preflight import preflight
 
     config = _recipe(arguments).world_model
+    if any(value is not None and value <= 0 for value in (arguments.gpus, arguments.memory, arguments.tflops)):
+        raise WovrError("--gpus, --memory and --tflops must be positive")
     memory = int(arguments.memory * 2**30) if arguments.memory else None
     found = preflight(config, arguments.gpus, memory, arguments.tflops)
     for line in found.lines():

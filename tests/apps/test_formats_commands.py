@@ -70,6 +70,16 @@ def test_conventions_can_be_told(source: Path, tmp_path: Path) -> None:
     assert main(["import", "libero", str(source), "--run", str(run), "--limit", "2"]) == 2
 
 
+def test_tasks_of_a_suite_that_the_source_does_not_name_are_recognised(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    source = write_libero(tmp_path / f"{TASK.instruction.replace(' ', '_')}_demo.hdf5", [small_episode()], False)
+    assert main(["import", "libero", str(source), "--run", str(tmp_path / "a")]) == 0
+    assert "--suite libero_object" in capsys.readouterr().out
+    assert main(["import", "libero", str(source), "--run", str(tmp_path / "b"), "--suite", "libero_object"]) == 0
+    assert "Train on them" in capsys.readouterr().out
+    assert main(["import", "libero", str(source), "--run", str(tmp_path / "c"), "--suite", "libero_objct"]) == 2
+    assert "did you mean 'libero_object'" in capsys.readouterr().err
+
+
 def test_mistakes_are_answered_in_a_line(source: Path, tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
     assert main(["import", "libreo", str(source), "--run", "x"]) == 2
     assert "did you mean 'libero'" in capsys.readouterr().err

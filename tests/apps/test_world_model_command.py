@@ -33,6 +33,8 @@ def test_preflight_says_whether_it_fits(capsys):
     assert "M parameters" in said
     assert main(["world-model", "preflight", "--memory", "24"]) == 1
     assert "DOES NOT FIT" in capsys.readouterr().out
+    assert main(["world-model", "preflight", "--recipe", "gpu24", "--gpus", "0"]) == 2
+    assert "must be positive" in capsys.readouterr().err
 
 
 def test_it_trains_on_a_folder_of_episodes_once(make_episode, tmp_path: Path, capsys):

@@ -72,5 +72,7 @@ def test_the_configuration_follows_the_number_of_environments():
     assert chunks % config["actor"]["global_batch_size"] == 0
     with pytest.raises(WovrError, match=r"12 environments are no whole groups of 8.*take 16"):
         RlinfRun("libero_10", "p", "f", environments=12)
+    with pytest.raises(WovrError, match="did you mean 'libero_goal'"):
+        RlinfRun("libero_gaol", "p", "f")
     with pytest.raises(WovrError, match="at least 2"):
         RlinfRun("libero_10", "p", "f", group_size=1)

@@ -68,6 +68,9 @@ def read_world_model(
         WovrError: a tensor is missing, unexpected or of another shape: the report says which.
         CorruptFileError: a file that is damaged, or no state dict.
     """
+    for path in (transformer, vae):
+        if not path.is_file():
+            raise CorruptFileError(f"{path} is missing")  # before the model is built
     model = build_empty(config)
     reports = {}
     try:
