@@ -119,6 +119,14 @@ def test_the_options_of_the_recipe_are_the_plug_in_s(reach: Path) -> None:
     assert "env.profile" not in found
 
 
+def test_the_page_evaluate_knows_the_tasks_of_a_plug_in_s_run(reach: Path) -> None:
+    from workbench.launching.evaluation_desk import _instructions
+
+    env = to_dict(recipes.get("reach"))["env"]
+    assert _instructions(env) == ["bring the hand to the block"]
+    assert len(_instructions({"suite": "libero_object", "long_gone": 1})) == 10
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [

@@ -75,10 +75,11 @@ class EvaluationDesk:
         config = run_config(run)
         suite, own = str(config["env"]["suite"]), [int(t) for t in config["tasks"]]
         found = [{"version": c.version, "title": c.title, "stage": c.stage} for c in checkpoints_of(run, POLICY)]
+        texts = _instructions(config["env"])
         return {
             "policies": found,
             "suite": suite,
-            "tasks": [{"task": i, "instruction": text, "own": i in own} for i, text in enumerate(_instructions(suite))],
+            "tasks": [{"task": i, "instruction": text, "own": i in own} for i, text in enumerate(texts)],
             "defaults": {name: config["evaluate"].get(name) for name in ("trials", "temperature", "max_steps")}
             | {"seed": int(config.get("seed", 0))},
         }
@@ -145,7 +146,7 @@ class EvaluationDesk:
         missing = [version for version in chosen if version not in known]
         if missing:
             raise DraftError({"policies": str(UnknownNameError(f"policy of {run.name}", missing[0][:40], known))})
-        count = len(_instructions(str(run_config(run)["env"]["suite"])))
+        count = len(_instructions(run_config(run)["env"]))
         if max(tasks) >= count:
             raise DraftError({"tasks": f"there is no task {max(tasks)}; the suite has {count}"})
         text = ":".join(str(t) for t in sorted(set(tasks)))
@@ -172,10 +173,17 @@ class EvaluationDesk:
         return runs[name]
 
 
-def _instructions(suite: str) -> Sequence[str]:
+def _instructions(env: Mapping[str, Any]) -> Sequence[str]:
+    """Of the tasks that a run's environment has, by index."""
+    from wovr_core.config import from_dict
+    from wovr_core.envs.environments import environment_of
+    from wovr_core.envs.libero import LiberoConfig
     from wovr_core.envs.libero_suites import tasks
 
-    return [task.instruction for task in tasks(suite)]
+    if "kind" not in env:  # LIBERO's, whatever other keys the version that wrote it knew
+        return [task.instruction for task in tasks(str(env["suite"]))]
+    config = from_dict(LiberoConfig, dict(env), "the run's env")
+    return [task.instruction for task in environment_of(config).tasks(config)]
 
 
 def _links(run: str, stage: str, suite: str, outcomes: Mapping[tuple[int, int], bool]) -> dict[str, str]:
