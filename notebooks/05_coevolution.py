@@ -171,6 +171,7 @@ refining = RefineConfig(
     held_out=HELD_OUT,
 )
 harmful = replace(refining, transformer=replace(refining.transformer, learning_rate=1.0))
+# In this lesson the threshold lies between the two policies; the autopilot's own is 0.2.
 middle = round((drift["greedy"] + max(drift["gentle"], 0.0)) / 2, 3)
 rule_used = AutopilotConfig(budget=2 * cost, probe_drift=middle, drift=middle, probe_frames=32)
 amount = CollectPolicyConfig(episodes=EPISODES, max_steps=MAX_STEPS)
@@ -218,12 +219,13 @@ for entry in entries:
     for kind, key in (("world_model", "world_model_error"), ("reward", "reward_log_loss")):
         if entry["candidates"]:
             verdict = "promoted" if entry["promoted"][kind] else "rolled back"
-            change = f"{entry['before'][key]:.3f} -> {entry['after'][key]:.3f}"
+            change = f"{entry['before'][key]:.4g} -> {entry['after'][key]:.4g}"
             print(f"round {entry['round']}, {key.replace('_', ' ')}: {change}, {verdict}")
 
 # %% [markdown]
 # How sure is round 2's verdict? Its new episodes one by one, under the old world model and under the refined one: the pairs
-# tell more than the means. Those that the refinement learned from are drawn too; they do not decide. An interval over one episode says nothing.
+# tell more than the means. Those that the refinement learned from are drawn too; they do not decide. The rule asks for
+# *better*, not for much better; and an interval over one episode says nothing.
 
 # %%
 new = list(EpisodeSet(work / "round2" / "collect" / "episodes"))

@@ -178,9 +178,8 @@ simulator = Simulator(
 wrong, sound = (
     data.rollout(row["rollout_id"]) for row in (false, next(r for r in rows if r["real_success"]))
 )
-starts = [keyframe_of(wrong)] * 3 + [
-    keyframe_of(sound)
-]  # three groups where it lied, one where it did not
+# Three groups from where it lied, one from where it did not.
+starts = [keyframe_of(wrong)] * 3 + [keyframe_of(sound)]
 version = write_keyframes(work / "starts.safetensors", starts)
 config = imagine.ImagineConfig(starts=len(starts), group_size=SIBLINGS, chunks=CHUNKS, solver_steps=1)
 inputs = imagine.ImagineInputs(simulator, str(work / "starts.safetensors"), version, seed=3)
@@ -258,7 +257,8 @@ for (group, when), p in told.items():
     if len(p):
         passing[f"{group}, {when}"] = (int((p >= calibration.threshold).sum()), len(p))
         print(f"{group}, {when}: mean p = {p.mean():.2f} over {len(p)} frames")
-plots.success_rates(passing, "Falsely successful frames that still pass for a success")
+figure = plots.success_rates(passing, "Falsely successful frames that still pass for a success")
+figure.update_yaxes(title="frames that pass (%)")
 
 # %% [markdown]
 # Frames of one rollout are alike, so those intervals are too narrow. What counts are rollouts, and what it costs: a

@@ -158,8 +158,9 @@ _ = ipywidgets.interact(broken, fault=list(FAULTS), clip_count=(1, len(foreign))
 # %% [markdown]
 # ## Import
 #
-# With the doctor's changes, what comes out equals what was recorded, to the bit. What does not come along is the
-# simulator's state, which no foreign format holds: such episodes can be trained on, but not audited.
+# With the doctor's changes, what comes out equals what was recorded, to the bit (but for each last step: this layout holds
+# no picture of what it led to). What does not come along is the simulator's state, which no foreign format holds: such
+# episodes can be trained on, but not audited.
 
 # %%
 changes = {key: value for finding in diagnosis.findings for key, value in finding.change.items()}
