@@ -175,6 +175,23 @@ class Auroc:
         return f"{self.value:.2f} [{low:.2f}, {high:.2f}] ({self.positives} + {self.negatives})"
 
 
+def roc_area(scores: npt.NDArray[np.floating], positive: npt.NDArray[np.bool_]) -> float:
+    """Probability that a positive scores higher than a negative, ties counted half (Mann and Whitney 1947).
+
+    Args:
+        scores, positive: (n,).
+
+    Returns:
+        In [0, 1]; NaN when one of the classes is empty.
+    """
+    from scipy.stats import rankdata
+
+    m, n = int(positive.sum()), int((~positive).sum())
+    if not m or not n:
+        return math.nan
+    return float((rankdata(scores)[positive].sum() - m * (m + 1) / 2) / (m * n))
+
+
 def auroc(scores: Numbers, positive: Flags, level: float = 0.95) -> Auroc:
     """Area under the ROC curve with DeLong's variance (Biometrics 44, 1988), its interval taken on the logit scale.
 
@@ -188,10 +205,10 @@ def auroc(scores: Numbers, positive: Flags, level: float = 0.95) -> Auroc:
 
     values, flags = _ranked(scores, positive)
     m, n = int(flags.sum()), int((~flags).sum())
-    if not m or not n:
-        return Auroc(math.nan, (0.0, 1.0), m, n)
+    area = roc_area(values, flags)
+    if math.isnan(area):
+        return Auroc(area, (0.0, 1.0), m, n)
     wins, losses = _placements(values, flags)
-    area = float(wins.mean())
     z = float(norm.ppf((1 + level) / 2))
     variance = _covariance(wins[None], losses[None]).item() if min(m, n) > 1 else 0.0
     if variance <= 0 or not 0 < area < 1:

@@ -15,6 +15,7 @@ from wovr_core.statistics import (
     format_rate,
     mcnemar_exact,
     proportion_interval,
+    roc_area,
 )
 
 
@@ -126,7 +127,8 @@ def test_auroc_counts_pairs_and_is_mann_whitney():
     scores, positive = rng.integers(0, 6, 80).astype(float), rng.random(80) < 0.3
     wins = [(p > q) + 0.5 * (p == q) for p in scores[positive] for q in scores[~positive]]
     found = auroc(scores, positive)
-    assert found.value == pytest.approx(np.mean(wins))
+    assert found.value == roc_area(scores, positive) == pytest.approx(np.mean(wins))
+    assert math.isnan(roc_area(scores, np.zeros(80, dtype=bool)))
     u = mannwhitneyu(scores[positive], scores[~positive]).statistic
     assert found.value == pytest.approx(u / (positive.sum() * (~positive).sum()))
     assert (found.positives, found.negatives) == (positive.sum(), (~positive).sum())

@@ -12,10 +12,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
-from scipy.stats import rankdata
 
 from wovr_core.errors import WovrError
-from wovr_core.statistics import proportion_interval
+from wovr_core.statistics import proportion_interval, roc_area
 from wovr_core.types import BoolArray, FloatArray
 
 Floats = npt.NDArray[np.floating]
@@ -70,15 +69,6 @@ def fit_platt(logits: Floats, labels: BoolArray) -> tuple[float, float]:
 
     best = minimize(cost, x0=np.zeros(2), method="L-BFGS-B", bounds=[(-3, 3), (-20, 20)])
     return float(np.exp(best.x[0])), float(best.x[1])
-
-
-def auroc(scores: Floats, labels: BoolArray) -> float:
-    """Probability that a positive scores higher than a negative, ties counted half; nan without both classes."""
-    positive, negative = int(labels.sum()), int((~labels).sum())
-    if not positive or not negative:
-        return float("nan")
-    ranks = rankdata(scores)
-    return float((ranks[labels].sum() - positive * (positive + 1) / 2) / (positive * negative))
 
 
 def expected_calibration_error(p: Floats, labels: BoolArray, bins: int = 10) -> float:
@@ -166,7 +156,7 @@ def calibrate(
         true_positives=sum(bool((x[s] >= threshold).any()) for x, s in won),
         early_positives=early,
         successes=len(won),
-        auroc=auroc(flat, truth),
+        auroc=roc_area(flat, truth),
         ece=expected_calibration_error(everything, truth),
         note=_note(len(failed), target_fpr),
     )

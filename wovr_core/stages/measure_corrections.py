@@ -15,9 +15,10 @@ from wovr_core.errors import WovrError
 from wovr_core.imagination import imagine_actions
 from wovr_core.instructions import embed_tensor
 from wovr_core.model_files import load_reward
-from wovr_core.reward.calibration import auroc, sigmoid
+from wovr_core.reward.calibration import sigmoid
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
 from wovr_core.stages.imagine import Simulator, make_env
+from wovr_core.statistics import roc_area
 from wovr_core.types import CHUNK, BoolArray, Episode, FloatArray, Rollout
 from wovr_core.world_model.env import WorldModelEnv
 from wovr_core.world_model.motion import moving_error, moving_region
@@ -84,7 +85,7 @@ def run(
             error, succeeded = _imagine_again(env, rollout, real, calibration.threshold)
             errors.append(error)
             again.append(succeeded)
-    area = auroc(np.concatenate(scores), np.concatenate(labels))
+    area = roc_area(np.concatenate(scores), np.concatenate(labels))
     false, failed, true, won = _passing(scores, labels, calibration.threshold)
     outputs = MeasureOutputs(
         world_model_error=float(np.mean(errors)) if errors else None,
