@@ -36,6 +36,14 @@ class VideoCodec(Protocol):
         """latents (B, L, Dc, h, w) -> frames u8 (B, 1 + 4 (L - 1), H, W, 3), or only the `last` of them."""
         ...
 
+    def encode_frames(self, frames: torch.Tensor) -> torch.Tensor:
+        """Each frame by itself: u8 (N, H, W, 3) -> (N, c, h, w)."""
+        ...
+
+    def decode_frames(self, latents: torch.Tensor) -> torch.Tensor:
+        """The inverse of `encode_frames`: (N, c, h, w) -> u8 (N, H, W, 3)."""
+        ...
+
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
