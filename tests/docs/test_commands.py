@@ -16,7 +16,6 @@ IDS = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
 CHEAP = {
     "wovr run list", "wovr bench list", "wovr recipes demo", "wovr plugins", "wovr users list", "wovr jobs kinds",
     "wovr jobs list", "wovr store rebuild", "wovr store guideline", "wovr review queue", "wovr review stats",
-    "wovr robot plan first --policy a=scripted --policy b=clumsy --trials 4",
 }  # fmt: skip
 """What takes a second or two in an empty home."""
 NO_ARM = {"docs/robot/first_hour.md"}
