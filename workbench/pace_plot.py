@@ -4,10 +4,11 @@ back."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from workbench.plots import BLUE, GREEN, GREY, ORANGE, RED
+from wovr_core.errors import WovrError
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -56,6 +57,32 @@ def graph_of(entries: Sequence[Mapping[str, Any]]) -> tuple[list[Node], list[Lin
             links[Link((kind, used[kind]), (kind, version))] = None
             links[Link(("policy", entry["policy"]), (kind, version))] = None
     return list(nodes.values()), list(links)
+
+
+def ledger_json(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """For a page: {nodes: [{kind, version, round, kept, text}], links: [[kind, version, kind, version]], rounds}.
+
+    A round is {round, policy, drift, error, action, reason, promoted: {kind: kept or rolled back}, spent}.
+
+    Raises:
+        WovrError: entries that no autopilot wrote.
+    """
+    try:
+        nodes, links = graph_of(entries)
+        rounds = [
+            {
+                **{key: entry[key] for key in ("round", "policy", "drift", "error", "action", "reason", "spent")},
+                "promoted": {kind: bool(entry["promoted"][kind]) for kind in entry["candidates"]},
+            }
+            for entry in entries
+        ]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise WovrError(f"the autopilot's ledger has a line that this version does not understand ({error})") from error
+    return {
+        "nodes": [{**asdict(node), "text": node.text.replace("<br>", "\n")} for node in nodes],
+        "links": [[*link.parent, *link.child] for link in links],
+        "rounds": rounds,
+    }
 
 
 def lineage_figure(entries: Sequence[Mapping[str, Any]]) -> go.Figure:

@@ -5,6 +5,7 @@
  */
 
 import { announce, clear, el, followTheme, loadPlotly, token } from "./dom.js";
+import { drawPilot, fillPilot } from "./lineage_pilot.js";
 
 const KINDS = {  // colour token, plotly's symbol
   policy: ["accent", "circle"], reward: ["good", "diamond"], world_model: ["imagined", "square"], keyframes: ["warn", "triangle-up"],
@@ -38,7 +39,8 @@ class Page {
     ui.graph = el("div", { class: "graph" }, ui.plot);
     ui.list = el("nav", { class: "list", "aria-label": "versions", onkeydown: (event) => this.walk(event) });
     ui.told = el("section", { class: "told", "aria-label": "chosen version" });
-    ui.body = el("div", { class: "body" }, ui.graph, el("div", { class: "side" }, ui.list, ui.told));
+    ui.pilot = el("section", { class: "pilot", "aria-label": "autopilot", hidden: true });
+    ui.body = el("div", { class: "body" }, el("div", { class: "drawn" }, ui.graph, ui.pilot), el("div", { class: "side" }, ui.list, ui.told));
     ui.blank = el("div", { class: "wovr-empty", hidden: true });
     this.host.replaceChildren(ui.top, ui.body, ui.blank);
     clear(ui.list, el("div", { class: "wovr-loading", text: "reading the lineage …" }));
@@ -99,6 +101,7 @@ class Page {
     const lanes = new Map(graph.lanes.map((lane, i) => [kinds[i], lane.title]));
     clear(ui.list, kinds.map((kind) => [el("h3", { text: lanes.get(kind) ?? kind }),
       el("ul", {}, graph.nodes.filter((node) => node.kind === kind).map((node) => el("li", {}, this.button(node))))]));
+    fillPilot(ui.pilot, this.answer.pilot, (id) => (this.byId.has(id) ? () => this.choose(id) : null));
     const wanted = this.read().version;
     const last = graph.nodes.filter((node) => node.kind === "policy").at(-1) ?? graph.nodes[0];
     this.choose(this.byId.has(wanted) ? wanted : last.id, false);
@@ -174,6 +177,7 @@ class Page {
       clear(this.ui.graph, el("p", { class: "wovr-notice", text: `The picture could not be drawn (${error.message}); the list beside it tells the same.` }));
       return;
     }
+    drawPilot(plotly, this.ui.pilot, this.answer.pilot, KINDS);
     const { graph } = this.answer, chosen = this.chosen;
     const near = new Set([chosen, ...this.reach("from", "to"), ...this.reach("to", "from")]);
     const lines = (on) => {

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from fastapi import APIRouter
+from sqlalchemy import select
 
 from apps.assets_route import asset_url
 from apps.pages import PageParts
 from apps.plotly_asset import plotly_url
 from apps.services import Services
 from workbench.catalogue.catalogue import Catalogue
+from workbench.pace_plot import ledger_json
 from workbench.server.roles import Role
+from workbench.store.tables import Run
 from workbench.version_graph import runs_with_lineage, version_graph
+from wovr_core.coevolution.autopilot import Ledger
 from wovr_core.errors import UnknownNameError, WovrError
 from wovr_core.files import wovr_home
 
@@ -53,7 +58,10 @@ def build(services: Services) -> PageParts:
 
 
 def lineage_page(catalogue: Catalogue, message: object) -> dict[str, Any]:
-    """{runs, run, graph, home}; `message` may name a run: "" for all, none for the newest. Raises WovrError."""
+    """{runs, run, graph, pilot, home}; `message` may name a run: "" for all, none for the newest. Raises WovrError.
+
+    pilot is `ledger_json` of the run's autopilot, {error} where its ledger cannot be read, None where there is none.
+    """
     asked = message.get("run") if isinstance(message, Mapping) else None
     if asked is not None and (not isinstance(asked, str) or len(asked) > 300):
         raise WovrError("the run must be a name")
@@ -66,9 +74,21 @@ def lineage_page(catalogue: Catalogue, message: object) -> dict[str, Any]:
             raise UnknownNameError("run", asked[:80], runs)
         run = (asked if asked is not None else runs[0]) if runs else ""
         graph = version_graph(session, shown, run or None)
+        folder = session.scalar(select(Run.path).where(Run.key == run))
     return {
         "runs": runs,
         "run": run,
         "graph": graph.to_json(),
+        "pilot": None if folder is None else _pilot(Path(folder)),
         "home": str(catalogue.config.runs or wovr_home() / "runs"),
     }
+
+
+def _pilot(run: Path) -> dict[str, Any] | None:
+    from wovr_core.pace_loop import LEDGER  # brings torch
+
+    try:
+        entries = Ledger(run / LEDGER).entries()
+        return ledger_json(entries) if entries else None
+    except (WovrError, OSError) as error:
+        return {"error": str(error)}

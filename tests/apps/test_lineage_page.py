@@ -89,6 +89,53 @@ def test_the_list_walks_by_keyboard_and_the_address_keeps_it(site: SimpleNamespa
     assert "run=&" in page.url or page.url.endswith("run=")
 
 
+def pilot_round(number: int, **changes: Any) -> dict[str, Any]:
+    used = {"policy": f"p{number - 1}", "world_model": "w1", "reward": "c1"}
+    return {
+        "round": number, "practised_with": used, "policy": f"p{number}", "action": "wait", "reason": "drift 0.1",
+        "drift": 0.1, "error": None, "candidates": {}, "promoted": {}, "before": {}, "after": {}, "spent": 2,
+    } | changes  # fmt: skip
+
+
+REFINED = pilot_round(
+    2, action="refine", reason=XSS, error=7.5, spent=13, candidates={"world_model": "w2", "reward": "c2"},
+    promoted={"world_model": True, "reward": False}, before={"world_model_error": 9.0, "reward_log_loss": 0.2},
+    after={"world_model_error": 8.0, "reward_log_loss": 0.3},
+)  # fmt: skip
+
+
+def test_the_autopilots_rounds_are_drawn_and_listed(site: SimpleNamespace) -> None:
+    run = site.catalogue.config.runs / XSS
+    (run / "autopilot.jsonl").write_text("".join(json.dumps(r) + "\n" for r in (pilot_round(1), REFINED)))
+    page = at(site, "/lineage")
+    rows = page.locator(".pilot tbody tr")
+    expect(rows).to_have_count(2)
+    expect(rows.nth(1)).to_contain_text("world model promoted, reward rolled back")
+    expect(rows.nth(1)).to_contain_text(XSS)
+    page.locator(".pilot-plot .scatterlayer").wait_for(timeout=30_000)
+    assert page.locator(".pilot-plot .scatterlayer .points path").count() == 3 + 2 + 2
+    page.locator(".list .version", has_text="base").click()
+    page.locator(".pilot button", has_text="p1").click()
+    expect(page.locator(".told h2")).to_have_text("round 1 · p1")
+    assert page.locator(".pilot button", has_text="p2").count() == 0, "not in this list: nowhere to go"
+
+
+def test_a_ledger_that_is_none_is_told(tmp_path: Path, make_run: Callable[..., Path]) -> None:
+    run = make_run(tmp_path, "a")
+    checkpoint(run, "sft", "policy", "p0", demonstrations="e0")
+    catalogue = Catalogue(CatalogueConfig(runs=tmp_path))
+    assert lineage_page(catalogue, {})["pilot"] is None
+    for text in ("no json", json.dumps({"round": 1})):
+        (run / "autopilot.jsonl").write_text(text + "\n")
+        assert "ledger" in lineage_page(catalogue, {})["pilot"]["error"]
+    (run / "autopilot.jsonl").write_text(json.dumps(REFINED) + "\n")
+    found = lineage_page(catalogue, {})["pilot"]
+    assert found["rounds"][0]["promoted"] == {"world_model": True, "reward": False}
+    assert ["policy", "p2", "world_model", "w2"] in found["links"]
+    assert {node["version"] for node in found["nodes"] if not node["kept"]} == {"c2"}
+    assert lineage_page(catalogue, {"run": ""})["pilot"] is None
+
+
 def test_links_lead_into_inspect(site: SimpleNamespace) -> None:
     page = at(site, "/lineage?version=world_model:w1")
     page.locator(".told a", has_text="Its false successes").click()
