@@ -1,6 +1,7 @@
 /* Page Review, for operators: decisions between annotators, everybody's quality, and the loop closed. */
 
 import { announce, clear, el } from "./dom.js";
+import { GoldForm } from "./review_gold.js";
 
 const GUTTER = 124, RIGHT = 14;  // of the scrubber's time axis, for what is drawn beside it
 const COLOURS = ["#D55E00", "#E69F00", "#CC79A7", "#56B4E9", "#0072B2", "#009E73", "#8C8C8C", "#B22222", "#7B5EA7", "#A0833C"];
@@ -119,6 +120,8 @@ export class Quality {
     this.load();
   }
 
+  end() { this.form?.end(); }
+
   async load() {
     const found = await this.page.ask({ op: "quality" });
     if (found.error) { clear(this.host, el("p", { class: "wovr-error", text: found.error })); return; }
@@ -136,6 +139,9 @@ export class Quality {
       el("div", { class: "wovr-acts" }, share, el("span", { text: "% of the audited rollouts" }), el("button", { type: "button", class: "wovr-button", text: "Make gold", onclick: async () => this.after(gold, await this.page.ask({ op: "gold", share: share.valueAsNumber / 100 })) })),
       found.gold.length ? el("table", { class: "wovr-table" }, el("tbody", {}, found.gold.map((one) => el("tr", {}, cell(one.id, false), cell(one.why, false), cell(`by ${one.by}`, false),
         el("td", {}, el("button", { type: "button", class: "wovr-button plain", text: "retire", onclick: async () => this.after(gold, await this.page.ask({ op: "retire", id: one.id, why: "retired on the Review page" })) })))))) : el("p", { text: "None yet." }));
+    this.end();
+    this.form = new GoldForm(this.page, refused, () => this.load());
+    gold.append(this.form.root);
     clear(this.host, el("div", { class: "review-wide" },
       el("div", { class: "wovr-card" }, el("h2", { text: "Annotators" }), rows.length ? el("table", { class: "wovr-table quality" }, el("thead", {}, el("tr", {}, heads.map(([text, title], n) => el("th", { scope: "col", class: n ? "number" : null, title, text })))), el("tbody", {}, rows)) : el("p", { text: "Nobody has handed in anything yet." })),
       el("div", { class: "wovr-card" }, el("h2", { text: "Agreement by label" }), el("p", { text: `Over all: kappa ${kappa(found.agreement.kappa)}, IoU ${percent(found.agreement.iou)}. ${found.queue.open} open, ${found.queue.claimed} in somebody's hands, ${found.queue.done} done.` }),

@@ -63,6 +63,7 @@ class ReviewPage:
             "dispute": self._dispute,
             "adjudicate": self._adjudicate,
             "quality": self._quality,
+            "unseen": self._unseen,
             "gold": self._gold,
             "retire": self._retire,
             **self._loop.operations,
@@ -151,12 +152,15 @@ class ReviewPage:
 
     def _dispute(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
         found = self._labelling.dispute(user, text_of(message, "id"))
-        item = self._item(found.id)
+        return {"dispute": found.to_json(), "value": self._empty(found.id)}
+
+    def _empty(self, record_id: str) -> dict[str, Any]:
+        """The scrubber without any span: what is drawn there is a decision, kept by the page until it is made."""
+        item = self._item(record_id)
         payload = self._services.payloads.get(item).with_meta(can_edit=True)
-        # The scrubber's lane starts empty: what is drawn there is the decision, kept by the page until it is made.
         value = scrubber_value(payload, SpanDesk(_Nothing(), item.id, item.frames), self._services.packs)
         value["meta"]["owns_address"] = False
-        return {"dispute": found.to_json(), "value": value}
+        return value
 
     def _adjudicate(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
         self._labelling.adjudicate(user, text_of(message, "id"), _spans(message), text_of(message, "why"))
@@ -164,6 +168,11 @@ class ReviewPage:
 
     def _quality(self, user: User, _: Mapping[str, Any]) -> dict[str, Any]:
         return self._labelling.quality(user)
+
+    def _unseen(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
+        """Rollouts whose answer can be made known: a list of them, and one to look at where the message names it."""
+        ids = self._labelling.unseen(user)
+        return {"ids": ids, "value": self._empty(text_of(message, "id")) if "id" in message else None}
 
     def _gold(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
         if "share" in message:

@@ -240,6 +240,33 @@ def test_an_operator_decides_between_two(
     assert page.evaluate("window.__xss") is None
 
 
+def test_one_rollout_is_made_gold(
+    services: Services, serve: Callable[..., Page], make_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    run = make_run(tmp_path / "runs", "a")
+    services.__dict__["who"].user = User("olga", Role.OPERATOR)
+    page = serve(services, "?view=quality")
+    which = page.locator(".gold-one input[aria-label=rollout]")
+    expect(which).to_have_value(FIRST, timeout=WAIT)
+    which.fill("a/imagine/r-missed")
+    page.locator(".gold-one button", has_text="Open").click()
+    page.locator(".gold-one .scrubber-root[data-state=ready]").wait_for(timeout=WAIT)
+    for key in ("Home", "ArrowRight", "i", "ArrowRight", "ArrowRight", "o", "Digit4"):
+        page.keyboard.press(key)
+    page.locator("[data-do=gold]").click()  # without a reason: into its field
+    page.keyboard.type("seen in the replay")
+    page.locator("[data-do=gold]").click()
+    expect(page.locator(".wovr-card", has_text="Known answers")).to_contain_text("seen in the replay", timeout=WAIT)
+    (line,) = ReviewLog(run).lines()
+    assert (line.op, line.rollout, line.author, line.why) == ("gold", "r-missed", "olga", "seen in the replay")
+    assert [(span.start, span.end, span.label) for span in line.spans] == [(1, 3, LABELS[3].key)]
+    expect(which).to_have_value(FIRST, timeout=WAIT)
+    which.fill("a/imagine/r-missed")
+    page.locator(".gold-one button", has_text="Open").click()
+    page.locator(".gold-one .scrubber-root[data-state=ready]").wait_for(timeout=WAIT)
+    assert not (run / LOG_NAME).exists(), "a draft goes nowhere"
+
+
 @pytest.mark.security
 def test_roles_hold_for_who_calls_the_endpoint_directly(
     services: Services, serve: Callable[..., Page], make_run: Callable[..., Path], tmp_path: Path
@@ -254,7 +281,7 @@ def test_roles_hold_for_who_calls_the_endpoint_directly(
     for message in ({"op": "next"}, edit, {"op": "submit", "id": FIRST, "made": 0}):
         assert "takes the role annotator" in say(page, message)["error"]
     services.__dict__["who"].user = User("ann", Role.ANNOTATOR)
-    for operation in ("disputes", "quality", "loop", "correct", "retrain", "again"):
+    for operation in ("disputes", "quality", "unseen", "loop", "correct", "retrain", "again"):
         assert "takes the role operator" in say(page, {"op": operation, "run": "a", "version": "x"})["error"]
     for message in (
         "text",

@@ -164,6 +164,15 @@ class Labelling:
         user.require(Role.OPERATOR, "decide between annotators")
         self.decisions.adjudicate(record_id, user.name, spans, why)
 
+    def unseen(self, user: User, limit: int = 50) -> list[str]:
+        """Ids of the first items of the queue that nobody has met yet: what can be made gold."""
+        user.require(Role.OPERATOR, "set known answers")
+        entries = self.queue.ranked()
+        with self.queue.store.read() as session:
+            met = set(self.queue.book.states(session))
+            met |= {(claim.run_id, claim.record_key) for claim in session.scalars(select(ReviewClaim))}
+        return [entry.id for entry in entries if entry.key not in met][:limit]
+
     def set_gold(self, user: User, record_id: str, spans: Sequence[Mapping[str, Any]], why: str) -> None:
         """See Decisions.set_gold."""
         user.require(Role.OPERATOR, "set known answers")

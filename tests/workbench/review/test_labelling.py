@@ -40,6 +40,7 @@ def test_every_operation_asks_for_its_role(labelling: Labelling) -> None:
         "disputed": lambda user: labelling.disputed(user),
         "dispute": lambda user: labelling.dispute(user, "a/imagine/r-false"),
         "adjudicate": lambda user: labelling.adjudicate(user, "a/imagine/r-false", [], "why"),
+        "unseen": lambda user: labelling.unseen(user),
         "set_gold": lambda user: labelling.set_gold(user, "a/imagine/r-false", [], "why"),
         "retire_gold": lambda user: labelling.retire_gold(user, "a/imagine/r-false", "why"),
         "gold_from_audit": lambda user: labelling.gold_from_audit(user, 0.5),
@@ -172,3 +173,13 @@ def test_gold_is_listed_and_its_share_checked(labelling: Labelling) -> None:
             labelling.gold_from_audit(OPERATOR, share)
     with pytest.raises(ReviewError, match="no such item"):
         labelling.submit(ANN, "../../etc/passwd", 0.0)
+
+
+def test_what_nobody_has_met_can_be_made_gold(labelling: Labelling, mark: Callable[..., None]) -> None:
+    before = labelling.unseen(OPERATOR)
+    assert before == [entry.id for entry in labelling.queue.ranked()]
+    held, chosen = labelling.next(ANN), before[-1]
+    assert held is not None
+    labelling.set_gold(OPERATOR, chosen, [SPAN], "it jumps")
+    assert labelling.unseen(OPERATOR) == [one for one in before if one not in (held.id, chosen)]
+    assert labelling.unseen(OPERATOR, limit=1) == labelling.unseen(OPERATOR)[:1]
