@@ -221,6 +221,32 @@ def test_themes_and_narrow_pages(world: SimpleNamespace) -> None:
 
 
 @needs_chromium
+def test_the_column_of_spans_is_there_where_one_is_or_can_be(world: SimpleNamespace) -> None:
+    page = world.browser.new_page(viewport={"width": 1280, "height": 720})
+    page.goto(world.url)
+    checks.Driver(page, list).ready()
+    root, side, timeline = (page.locator(f".scrubber-root{part}") for part in ("", " .side", " .timeline"))
+    checks.expect(side).to_be_visible()
+    before = timeline.bounding_box()["width"]
+    page.evaluate("""() => {
+      window.view = [...document.querySelectorAll('*')].find((node) => node.wovrScrubber).wovrScrubber;
+      view.meta.can_edit = false;
+      view.edits.accept([]);
+      view.spansChanged();
+    }""")
+    checks.expect(side).to_be_hidden()
+    assert timeline.bounding_box()["width"] > before + 100
+    page.evaluate("""() => {
+      view.edits.accept([{ id: 's', start: 1, end: 2, label: 'other', severity: 1, note: '', version: 1 }]);
+      view.spansChanged();
+    }""")
+    checks.expect(side).to_be_visible()
+    checks.expect(root).not_to_have_class(re.compile("spanless"))
+    assert timeline.bounding_box()["width"] == before
+    page.close()
+
+
+@needs_chromium
 def test_removal_lets_everything_go(world: SimpleNamespace) -> None:
     page = world.browser.new_page()
     page.goto(world.url)

@@ -71,6 +71,7 @@ button svg { width: 15px; height: 15px; fill: currentColor; pointer-events: none
 .timeline { display: block; width: 100%; cursor: pointer; touch-action: none; background: var(--panel); border-top: 1px solid var(--line); }
 .side { grid-area: side; background: var(--panel); border-left: 1px solid var(--line); display: flex; flex-direction: column; min-height: 0; }
 .narrow .side { border-left: 0; border-top: 1px solid var(--line); }
+.scrubber-root.spanless { grid-template-columns: minmax(0, 1fr); grid-template-areas: "head" "main"; } .spanless .side { display: none; }
 .side h3 { font-size: 12px; font-weight: 600; color: var(--muted); padding: 9px 12px 5px; display: flex; justify-content: space-between; }
 .list { overflow: auto; flex: 1 1 0; min-height: 96px; padding: 0 6px; }
 .narrow .list { flex: none; max-height: 180px; }
@@ -980,6 +981,7 @@ class Scrubber {
     if (!this.meta || !this.el.isConnected) return;
     const width = this.el.clientWidth;
     if (!width) return;
+    this.root.classList.toggle("spanless", this.spanless());
     this.root.classList.toggle("narrow", width < 860);
     const main = this.ui.canvas.parentElement.clientWidth;
     this.root.classList.toggle("slim", main < 760);
@@ -1113,6 +1115,7 @@ class Scrubber {
   spansChanged() {
     if (!this.meta) return;
     if (this.selected && !this.edits.get(this.selected) && !this.nudged) this.selected = null;
+    if (this.frames && this.spanless() !== this.root.classList.contains("spanless")) this.resize();
     const rows = stack(this.spans()).count;
     if (rows !== this.timeline.stack?.count && this.timeline.width) this.timeline.layout(this.meta, this.spans(), this.timeline.width);
     else if (this.timeline.width) this.timeline.stack = stack(this.spans());
@@ -1122,6 +1125,9 @@ class Scrubber {
     this.root.dataset.unsaved = String(this.edits.unsaved());
     this.paint();
   }
+
+  /** No span is there and none can be made: then their column would only take room from the pictures. */
+  spanless() { return !this.meta.can_edit && !this.edits.spans.length; }
 
   /** The spans as they are on screen: with an edge that is being dragged or nudged in its new place. */
   spans() {
