@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
+from torch import nn
 
 from wovr_core.plugins import ConfiguredPlugin
 from wovr_core.types import FloatArray
@@ -49,6 +50,14 @@ class Policy(Protocol):
         temperature: float = 1.0,
     ) -> torch.Tensor:
         """(B, C, A), differentiable."""
+        ...
+
+
+class TrainablePolicy(Policy, Protocol):
+    """A policy that RL can improve: its log-probabilities have a gradient in its parameters."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """All of them, frozen ones too."""
         ...
 
 

@@ -16,7 +16,7 @@ from wovr_core.data.keyframe_files import read_keyframes
 from wovr_core.errors import WovrError
 from wovr_core.imagination import imagine_groups
 from wovr_core.model_files import POLICY, load_policy, save_model
-from wovr_core.policy.tiny_vla import TinyVLA
+from wovr_core.policy.base import TrainablePolicy
 from wovr_core.rl.advantages import has_contrast, is_degenerate
 from wovr_core.rl.group_batch import GroupBatch, of_rollouts
 from wovr_core.rl.grpo_loss import GRPOConfig, grpo_loss
@@ -172,7 +172,7 @@ def run(
 
 
 def learn(
-    policy: TinyVLA,
+    policy: TrainablePolicy,
     optimizer: torch.optim.Optimizer,
     batches: Sequence[GroupBatch],
     config: PolicyRLConfig,
@@ -201,7 +201,9 @@ def is_informative(batch: GroupBatch, config: PolicyRLConfig) -> bool:
     return not is_degenerate(batch.returns) and has_contrast(batch.returns > 0, *config.success_share)
 
 
-def batch_loss(policy: TinyVLA, batch: GroupBatch, config: PolicyRLConfig) -> tuple[torch.Tensor, dict[str, float]]:
+def batch_loss(
+    policy: TrainablePolicy, batch: GroupBatch, config: PolicyRLConfig
+) -> tuple[torch.Tensor, dict[str, float]]:
     """The masked GRPO loss of one group: every chunk is decided anew from the frame at its head."""
     size, chunks = batch.tokens.shape[:2]
     log_probs = policy.log_prob(

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -23,6 +24,9 @@ from wovr_core.policy.openvla_oft.actions import BINS, ActionStatistics, ActionT
 from wovr_core.policy.openvla_oft.vision import VisionConfig, VisionTowers
 from wovr_core.policy.sampling import log_prob_of, sample
 from wovr_core.types import ACTION_DIM, CHUNK
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 PROMPT = "In: What action should the robot take to {instruction}?\nOut:"
 
@@ -191,7 +195,7 @@ class OpenVLAOFT(nn.Module):
 
 
 @lru_cache(maxsize=4)
-def _tokenizer(path: str):  # type: ignore[no-untyped-def]
+def _tokenizer(path: str) -> Tokenizer:
     """Read once per process."""
     from tokenizers import Tokenizer
 
