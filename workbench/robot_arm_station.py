@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.robot_desk import OpenStation
-from workbench.robot_station import LAB, LabStation, actors
+from workbench.robot_station import LAB, LabStation, actors, check_temperature
 from wovr_core.config import from_dict
 from wovr_core.errors import UnknownNameError, WovrError
 from wovr_core.robots.base import CameraProtocol, Limits, Robot
@@ -18,6 +18,7 @@ from wovr_core.robots.evaluation.plan import Contestant, ProtocolConfig, Schedul
 from wovr_core.robots.evaluation.session import Station
 from wovr_core.robots.pictures import PictureRecipe, to_frame, upright
 from wovr_core.robots.runner import TrialRun
+from wovr_core.robots.safety.guard import check_limits
 from wovr_core.types import Frames, TaskId
 
 FRANKA = "franka"
@@ -37,14 +38,21 @@ class ArmSettings:
     """No real-time kernel is needed then."""
     temperature: float = 0.0
     robot: str = FRANKA
+    limits: Limits | None = None
+    """Of this cell, the workspace box first of all; None: the defaults (a simulator's where it is one)."""
+
+    def __post_init__(self) -> None:
+        check_temperature(self.temperature)
+        if self.limits is not None:
+            check_limits(self.limits)
 
     def make_robot(self) -> Robot:
         """Behind the safety process."""
         from wovr_core.robots.guarded import franka_robot
         from wovr_core.robots.simulated import FRANKY_SIM_LIMITS
 
-        limits = FRANKY_SIM_LIMITS if self.simulator else Limits()
-        return franka_robot(self.host, limits, realtime=not self.simulator)
+        usual = FRANKY_SIM_LIMITS if self.simulator else Limits()
+        return franka_robot(self.host, self.limits or usual, realtime=not self.simulator)
 
     def make_camera(self) -> CameraProtocol:
         from wovr_core.robots.cameras import CameraConfig, OpenCVCamera, RealSenseCamera

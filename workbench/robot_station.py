@@ -21,6 +21,12 @@ from wovr_core.robots.runner import Actor
 LAB = "lab"
 
 
+def check_temperature(temperature: float) -> None:
+    """Raises WovrError for one that nothing can be sampled at."""
+    if not 0 <= temperature < float("inf"):
+        raise WovrError(f"temperature {temperature} is not 0 or more; 0 is greedy, 1 samples as the policy was trained")
+
+
 @dataclass(frozen=True)
 class LabSettings:
     """What sets up the simulated lab again."""
@@ -32,6 +38,9 @@ class LabSettings:
     robot: str = LAB
     temperature: float = 0.0
     """Of policies from checkpoints."""
+
+    def __post_init__(self) -> None:
+        check_temperature(self.temperature)
 
     def config(self, realtime: bool = False) -> LabConfig:
         from wovr_core.envs.libero import LiberoConfig

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from wovr_core.robots.evaluation.evaluation import Evaluation
     from wovr_core.robots.evaluation.plan import Contestant, ProtocolConfig
 
+SHOWN = 20
+"""Lines of what is left to do."""
+
 
 def add_verbs(verbs: Any, common: Any) -> None:
     """Add the evaluation's verbs."""
@@ -82,6 +85,10 @@ def _plan_parser(verbs: Any, common: Any) -> None:
         "--images", type=Path, metavar="FOLDER", help="the camera's pictures of the conditions: 0.png, ..."
     )
     arm.add_argument("--instruction", help="what the policies are told")
+    arm.add_argument(
+        "--limit", action="append", default=[], metavar="KEY=VALUE",
+        help="of this cell, declared with the plan: workspace_low=[0.35,-0.25,0.08], max_speed=0.05, ...; repeatable",
+    )  # fmt: skip
     arm.add_argument("--turn", type=int, default=0, help="degrees clockwise that bring the camera's picture upright")
     plan.set_defaults(function=_plan)
 
@@ -115,16 +122,22 @@ def _plan(arguments: argparse.Namespace) -> int:
 
 def _plan_on_arm(arguments: argparse.Namespace, contestants: list[Contestant], protocol: ProtocolConfig) -> Evaluation:
     from workbench.robot_arm_station import FRANKA, ArmSettings, plan_on_arm, with_picture
+    from wovr_core.config import override
     from wovr_core.errors import UnknownNameError, WovrError
+    from wovr_core.robots.base import Limits
     from wovr_core.robots.pictures import PictureRecipe
+    from wovr_core.robots.simulated import FRANKY_SIM_LIMITS
 
     if arguments.robot != FRANKA:
         raise UnknownNameError("robot", arguments.robot, ["lab", FRANKA])
     for option in ("host", "images", "instruction"):
         if not getattr(arguments, option):
             raise WovrError(f"an evaluation on an arm needs --{option}")
-    settings = ArmSettings(arguments.host, arguments.camera, simulator=arguments.simulator,
-                           temperature=arguments.temperature)  # fmt: skip
+    usual = FRANKY_SIM_LIMITS if arguments.simulator else Limits()
+    settings = ArmSettings(
+        arguments.host, arguments.camera, simulator=arguments.simulator, temperature=arguments.temperature,
+        limits=override(usual, arguments.limit),
+    )  # fmt: skip
     protocol = with_picture(protocol, PictureRecipe(arguments.size, arguments.turn))
     return plan_on_arm(arguments.name, contestants, settings, protocol, arguments.instruction, arguments.images)
 
@@ -149,7 +162,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         station = Station(lab, lab.camera, made, operator, lab.clock, lab)
         done = run_session(evaluation, station, arguments.trials, told=lambda line: print(line, flush=True))
     left = evaluation.missing()
-    print(f"{done} trials run; newest record {evaluation.log.head()}")
+    print(f"{done} {'trial' if done == 1 else 'trials'} run; newest record {evaluation.log.head()}")
     print(f"left before unblinding: {len(left)} (wovr robot label {arguments.name})" if left else "nothing is left: "
           f"wovr robot report {arguments.name} --unblind YOUR-NAME")  # fmt: skip
     return 0
@@ -162,8 +175,8 @@ def _label(arguments: argparse.Namespace) -> int:
 
     evaluation = Evaluation(evaluation_folder(arguments.name))
     if arguments.who is None:
-        for line in evaluation.missing() or ["nothing is left to do before unblinding"]:
-            print(line)
+        left = evaluation.missing() or ["nothing is left to do before unblinding"]
+        print(*left[:SHOWN], *([f"and {len(left) - SHOWN} more"] if len(left) > SHOWN else []), sep="\n")
         return 0
     if arguments.trial is None or not (arguments.success or arguments.failure or arguments.exclude is not None):
         raise WovrError("say which trial and what: --trial N with --success, --failure or --exclude REASON")

@@ -8,6 +8,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from wovr_core.errors import WovrError
 from wovr_core.robots.base import Clock
 from wovr_core.robots.clock import WallClock
 from wovr_core.robots.pictures import PictureRecipe
@@ -39,6 +40,12 @@ class RunnerConfig:
     gripper_force: float = 20.0
     """N"""
     picture: PictureRecipe = field(default_factory=PictureRecipe)
+
+    def __post_init__(self) -> None:
+        if self.max_steps < 1:
+            raise WovrError(f"max_steps {self.max_steps}: a trial is at least one action")
+        if not self.patience > 0:
+            raise WovrError(f"patience {self.patience} is not a positive share of a period")
 
 
 @dataclass(frozen=True)

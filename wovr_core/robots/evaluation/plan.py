@@ -170,7 +170,7 @@ def write_plan(
         raise WovrError(f"{folder} holds a plan already, and a plan is never changed: choose another name")
     names = sorted(c.name for c in contestants)
     if not 1 <= len(names) <= 2 or len(set(names)) < len(names):
-        raise WovrError(f"an evaluation is of one policy or two of different names, not {names or 'none'}")
+        raise WovrError(f"an evaluation is of one policy or two of different names, not {', '.join(names) or 'none'}")
     digests = {}
     for condition, picture in pictures.items():
         data = png(picture)
