@@ -20,7 +20,7 @@
 # `WorldModelConfig`. We train one small model with all of them, and one without each, on the same episodes for the
 # same number of steps, and measure: *which switches make a difference that can be told from chance at this size?*
 #
-# About 12 minutes on 2 cores, most of it training; a second run finds the models on disk. With
+# About 8 minutes on 2 cores, most of it training; a second run finds the models on disk. With
 # `WOVR_NOTEBOOK_FAST=1` pictures, data and training are a fraction of it, through the same code: then nothing is
 # learned, and only what must hold exactly is asserted.
 
@@ -222,8 +222,8 @@ steering
 steering.sliders["dz"].value = -1.0  # as if you had pulled the slider: the hand goes down
 imagined, real = (steering.frames[name].astype(int) for name in ("imagined", "real"))
 moved = np.abs(real[-1] - real[0]).max(axis=-1) > 24
-print(f"where the picture really changed, imagination is off by {np.abs(imagined[-1] - real[-1])[moved].mean():.0f}; ")
-print(f"one in which nothing moves, by {np.abs(real[0] - real[-1])[moved].mean():.0f} grey levels")
+print(f"where the picture really changed, imagination is off by {np.abs(imagined[-1] - real[-1])[moved].mean():.0f}")
+print(f"grey levels; one in which nothing moves, by {np.abs(real[0] - real[-1])[moved].mean():.0f}")
 
 # %% [markdown]
 # ## The switches, measured
@@ -244,11 +244,15 @@ assert FAST or told(differences["no actions"])[1] > 0, "the action channels make
 quality_plots.paired(differences, "What each device is worth, here", "dB above the model without it")
 
 # %% [markdown]
-# Mind the scale. The paper's ablation is of a model of 5 billion parameters over 128 to 512 frames, where errors have
-# time to add up: there LPIPS at 512 frames goes from .091 to .133 without the reference and to .120 with one context
-# frame (noisy context: .099). What a model of minutes can show over a few seconds is that actions matter; where a
-# device's interval holds zero above, *this notebook says nothing about it*, neither for nor against. (`wovr reproduce`
-# trains them longer and measures over longer episodes.)
+# What may you conclude? Each model was **trained once**. The interval is about other *episodes*; it does not know what
+# another seed of the training would have given, so a difference of a tenth of a decibel, whatever its sign, may turn
+# with the next one, while one of a decibel will hardly. Where an interval holds zero, *this notebook says nothing about
+# that device*, neither for nor against.
+#
+# And mind the scale. The paper's ablation is of a model of 5 billion parameters over 128 to 512 frames, where errors
+# have time to add up: there LPIPS at 512 frames goes from .091 to .133 without the reference, to .120 with one context
+# frame, to .099 without noisy context (lower is better). `wovr reproduce` trains ours longer, with several seeds, and
+# measures over longer episodes.
 #
 # ## Switches that need no training
 #
