@@ -114,8 +114,19 @@ def _reward(arguments: argparse.Namespace) -> int:
 
 
 def _folders(folders: list[Path]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The folders as names, and a version of each: of its files' names."""
+    """The folders as names, and a version of each: of its files' names.
+
+    Raises:
+        CorruptFileError: no such folder.
+        WovrError: there are no episodes in one.
+    """
+    from wovr_core.data.episode_files import EpisodeSet
+    from wovr_core.errors import WovrError
     from wovr_core.files import fingerprint
+
+    for folder in folders:
+        if not len(EpisodeSet(folder)):
+            raise WovrError(f"{folder} holds no episodes (*.safetensors); a run keeps them in RUN/collect/episodes")
 
     versions = (fingerprint(sorted(path.name for path in folder.glob("*.safetensors"))) for folder in folders)
     return tuple(str(folder) for folder in folders), tuple(versions)

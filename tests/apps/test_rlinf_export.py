@@ -160,6 +160,7 @@ def test_mistakes_are_answered_before_anything_is_written(tmp_path: Path, capsys
         assert main([*command, *flags]) == 2
         assert message in capsys.readouterr().err
         assert not out.exists()
+        assert not (run / "rlinf_reward").exists()
     write_episode(run / "import" / "episodes", replace(small_episode(), task=TaskId("foreign", 0, "wave")))
     assert main([*command, "--stage", "import"]) == 2
     assert "libero_object" in capsys.readouterr().err

@@ -71,3 +71,12 @@ def test_a_world_model_goes_to_rlinf_and_back(checkpoint, tmp_path: Path, capsys
     assert "nothing left over" in capsys.readouterr().out
     one, two = (load_world_model(path)[0].state_dict() for path in (checkpoint, back))
     assert all(torch.equal(value, two[name]) for name, value in one.items())
+
+
+def test_folders_without_episodes_are_refused_before_anything_is_begun(tmp_path: Path, capsys):
+    for folder, message in (("none", "no episode folder"), (".", "holds no episodes")):
+        for action in ("train", "rlinf-reward"):
+            command = ["world-model", action, "--episodes", str(tmp_path / folder), "--out", str(tmp_path / "out")]
+            assert main(command) == 2
+            assert message in capsys.readouterr().err
+            assert not (tmp_path / "out").exists()

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from wovr_core.data.episode_files import EpisodeSet
 from wovr_core.data.formats.conventions import resize
 from wovr_core.data.segments import split_ids
 from wovr_core.reward.labels import LabelConfig, balanced_weights, label_episodes
@@ -67,6 +68,9 @@ def run(
     """
     from wovr_core.world_model.rlinf import replace_file
 
+    if not (out_dir / "outputs.json").exists():  # what cannot be begun leaves no folder of another configuration
+        split_ids([f"{i}/{name}" for i, path in enumerate(inputs.episodes) for name in EpisodeSet(Path(path)).paths],
+                  config.held_out)  # fmt: skip
     versions = {"episodes": ",".join(inputs.versions), "seed": str(inputs.seed)}
     folder = StageFolder(out_dir, "train_rlinf_reward", config, versions, on_metrics)
     finished = folder.outputs(RlinfRewardOutputs)
