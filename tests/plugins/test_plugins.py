@@ -110,6 +110,33 @@ def test_the_app_has_the_page_and_does_without_a_broken_one(
     assert "at import" in caplog.text
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_page_is_served_and_where_it_cannot_be_built_the_others_are(
+    reach: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    from starlette.testclient import TestClient
+    from wovr_reach import page
+
+    from apps.app import create_app
+    from apps.services import Services
+    from workbench.catalogue.catalogue import Catalogue, CatalogueConfig
+
+    def broken_build(services: Services) -> None:
+        raise ZeroDivisionError("while it was built")
+
+    monkeypatch.setenv("WOVR_HOME", str(tmp_path))
+    if fails:
+        monkeypatch.setattr(page, "build", broken_build)
+    app = create_app(Services(Catalogue(CatalogueConfig(runs=tmp_path / "runs"))))
+    with TestClient(app, base_url="http://127.0.0.1:7860") as client:
+        for path in ("/", "/review", "/reach"):
+            answer = client.get(path)
+            assert answer.status_code == 200
+        shown = "This page of a plug-in cannot be shown" in answer.text and "while it was built" in answer.text
+        assert shown == fails
+        assert ("Where things are" in answer.text) != fails
+
+
 def test_the_options_of_the_recipe_are_the_plug_in_s(reach: Path) -> None:
     from workbench.launching.options import options
 
