@@ -29,8 +29,8 @@ def closed_loop(named: Mapping[str, FloatArray], horizons: Sequence[int], seed: 
         columns = [column[np.isfinite(column)] for column in table.T]
         limits = [bootstrap_interval(column, np.random.default_rng(seed)) for column in columns]
         low, high = (list(side) for side in zip(*limits, strict=True))
-        band = {"x": [*horizons, *horizons[::-1]], "y": [*high, *low[::-1]], "fill": "toself", "opacity": 0.15}
-        figure.add_scatter(**band, line={"width": 0}, fillcolor=colour, hoverinfo="skip", showlegend=False)
+        band = {"x": [*horizons, *horizons[::-1]], "y": [*high, *low[::-1]], "mode": "lines", "line": {"width": 0}}
+        figure.add_scatter(**band, fill="toself", fillcolor=colour, opacity=0.15, hoverinfo="skip", showlegend=False)
         means = [float(column.mean()) if len(column) else None for column in columns]
         figure.add_scatter(x=list(horizons), y=means, name=label, line={"color": colour}, mode="lines+markers")
     return figure

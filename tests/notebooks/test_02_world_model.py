@@ -16,5 +16,5 @@ def test_its_fast_path(run_notebook: Callable[..., Any]) -> None:
     assert "5 models of" in shown.printed
     for name in ("no actions", "no anchor", "memory of 1 frame", "no noisy context"):
         assert f"full above “{name}”" in shown.printed
-    assert "5 against 1 step: " in shown.printed
+    assert "5 solver steps against 1: " in shown.printed
     assert not shown.complaints
