@@ -144,9 +144,8 @@ mine = next(c for c in made.corrections if c.rollout == rollout.id)
 real, imagined = label_corrections(made)
 left_out = len(rollout.actions) - mine.masked_from + 1
 print(f"masked from frame {mine.masked_from}: {left_out} of {len(rollout.actions)} steps are left out")
-print(
-    f"all rollouts: {int((~real.labels).sum())} negative, {int(real.labels.sum())} positive frames of the reward"
-)
+negative, positive = int((~real.labels).sum()), int(real.labels.sum())
+print(f"reward, all rollouts: {negative} negative and {positive} positive frames")
 assert mine.masked_from == min(
     f.first for f in flags if f.rollout == rollout.id and f.label != "missed_success"
 )
@@ -201,12 +200,11 @@ corrections = make(source, flags, CorrectionsConfig(), work / "corrections", onl
 minutes = annotation_minutes(
     [CHUNKS * 8 + 1] * len(learned), len([f for f in flags if f.rollout in learned])
 )
+shares = len(flagged & set(learned)), len(flagged & set(held_out))
 print(
     f"{len(flags)} flags; {len(corrections.corrections)} rollouts corrected: a person takes {minutes} min"
 )
-print(
-    f"{len(flagged & set(learned))} false successes are learned from, {len(flagged & set(held_out))} held out"
-)
+print(f"{shares[0]} false successes are learned from, {shares[1]} held out")
 assert not {c.rollout for c in corrections.corrections} & set(held_out)
 
 # %% [markdown]

@@ -80,9 +80,8 @@ with EnvPool(workers=0) as pool:
     inputs = collect.CollectInputs(env, (0,), 7, pool)
     made = collect.run(collect.CollectConfig(clean=DEMONSTRATIONS, faulty=0), inputs, work / "recorded")
 originals = list(EpisodeSet(Path(made.episodes)))
-print(
-    f"{made.count} demonstrations, {made.steps} steps, {made.successes} successes: {originals[0].task.instruction!r}"
-)
+print(f"{made.count} demonstrations, {made.steps} steps, {made.successes} successes")
+print(originals[0].task.instruction)
 
 
 # %%
@@ -92,9 +91,7 @@ def write_their_way(path, episodes):
         for i, episode in enumerate(episodes):
             demo = file.create_group(f"data/demo_{i}")
             demo["actions"] = episode.actions * [1, 1, 1, 1, 1, 1, -1]  # their +1 opens
-            demo["obs/agentview_rgb"] = episode.frames[
-                :-1, :, ::-1
-            ]  # ours is mirrored against what people see
+            demo["obs/agentview_rgb"] = episode.frames[:-1, :, ::-1]  # ours is mirrored
             demo["rewards"] = episode.success[1:].astype(np.uint8)
 
 
@@ -175,15 +172,15 @@ for ours, original in zip(episodes, originals, strict=True):
     assert np.array_equal(ours.frames, original.frames[: steps + 1])
     assert np.array_equal(ours.actions, original.actions[:steps])
     assert ours.sim_states is None
-print(
-    f"{imported.count} episodes, {imported.steps} steps, equal to what was recorded; imported with {changes}"
-)
+print(f"{imported.count} episodes, {imported.steps} steps, equal to what was recorded")
+print("imported with", changes)
 
 # %% [markdown]
 # ## Train on it
 #
 # The stages do not care where episodes came from. A base policy by imitation, and a world model, both far too small and
-# far too short: they show that the way is open, not that anything was learned well.
+# far too short: they show that the way is open, not that anything was learned well. (The autoencoder's line is the world
+# model's ceiling only once both are trained.)
 
 # %%
 sft = train_policy_sft.PolicySFTConfig(
@@ -257,15 +254,13 @@ def attempt(**arguments):
 
 assert attempt(config=sft.policy) is None  # the prefix
 assert attempt(config=dataclasses.replace(sft.policy, width=64), prefix="module.") is None  # shapes
-assert (
-    attempt(config=dataclasses.replace(sft.policy, blocks=4), prefix="module.") is None
-)  # a block more
+assert attempt(config=dataclasses.replace(sft.policy, blocks=4), prefix="module.") is None  # blocks
 own = attempt(config=sft.policy, prefix="module.")
 assert own is not None
 
 # %% [markdown]
-# Saved as a checkpoint of the workbench it carries its configuration, a digest and its lineage, and every command takes
-# it: `wovr robot plan NAME --policy mine=FOLDER ...`. It decides exactly as it did where it came from.
+# Saved as a checkpoint of the workbench it carries its configuration, a digest and its lineage, and commands take it like
+# any other: `wovr robot plan NAME --policy mine=FOLDER ...`. It decides exactly as it did where it came from.
 
 # %%
 version = save_model(work / "mine" / "policy", POLICY, own, lineage={"weights": mine.name})
