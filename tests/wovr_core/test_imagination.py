@@ -63,6 +63,7 @@ def test_siblings_share_the_start_and_differ_afterwards(policy, world_model, mak
         np.testing.assert_array_equal(rollout.sim_state, start.sim_state)
         assert rollout.frames.shape == (CHUNKS * 8 + 1, SIZE, SIZE, 3)
     assert len({r.actions.tobytes() for r in group.rollouts}) == 3
+    assert group.degenerate
     assert not group.rewards.any()
     assert all(r.loss_mask.all() and r.reward == 0 for r in group.rollouts)
 
@@ -75,7 +76,8 @@ def test_reward_and_mask_follow_the_first_success(policy, world_model, make_epis
     assert winner.loss_mask.reshape(-1).tolist() == [True] * 11 + [False] * 13
     assert winner.imagined_success
     assert not any(r.imagined_success for r in others)
-    assert group.rewards.tolist() == [winner.reward, 0, 0]
+    assert not group.degenerate
+    assert group.rewards.tolist() == [pytest.approx(winner.reward), 0, 0]
 
 
 def test_the_same_seed_imagines_the_same(policy, world_model, make_episode):
