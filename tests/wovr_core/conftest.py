@@ -1,19 +1,34 @@
-"""A pretrained Wan in diffusers' format, small: the same classes, the same files, a few thousand numbers."""
+"""One thread; and a pretrained Wan in diffusers' format, small: the same classes, the same files, few numbers."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from diffusers import AutoencoderKLWan, WanTransformer3DModel
 
-from wovr_core.world_model.model import WanConfig, WorldModelConfig
-from wovr_core.world_model.wan_codec import WanCodecConfig
+if TYPE_CHECKING:
+    from wovr_core.world_model.model import WorldModelConfig
 
 TEXT_DIM = 12
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Networks this small are many times slower with two that wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def wan_config() -> WorldModelConfig:
+    from wovr_core.world_model.model import WanConfig, WorldModelConfig
+    from wovr_core.world_model.wan_codec import WanCodecConfig
+
     codec = WanCodecConfig(
         image_size=32,
         base_dim=4,
@@ -33,6 +48,8 @@ def wan_config() -> WorldModelConfig:
 @pytest.fixture(scope="session")
 def wan_folder(wan_config: WorldModelConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`transformer` (in several shards) and `vae`, as `save_pretrained` writes them, all weights random."""
+    from diffusers import AutoencoderKLWan, WanTransformer3DModel
+
     assert wan_config.wan is not None
     codec = wan_config.wan.codec
     folder = tmp_path_factory.mktemp("wan")

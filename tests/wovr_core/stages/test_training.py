@@ -61,6 +61,12 @@ def train(path: Path, steps: int, stop_at: int | None = None, pause: float = 0.0
     return model
 
 
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+    """What sixty steps that nobody disturbs end with."""
+    return weights(train(tmp_path_factory.mktemp("whole"), 60))
+
+
 def weights(model: torch.nn.Module) -> list[bytes]:
     return [p.detach().numpy().tobytes() for p in model.parameters()]
 
@@ -81,8 +87,7 @@ def test_resuming_gives_the_same_weights_and_metrics(tmp_path, stop_at):
 
 @pytest.mark.fault
 @pytest.mark.parametrize("delay", [0.3, 0.6])
-def test_kill_9_then_resume(tmp_path, delay):
-    whole = train(tmp_path / "whole", 60)
+def test_kill_9_then_resume(tmp_path, delay, uninterrupted):
     script = SCRIPT.format(tests=str(Path(__file__).parent))
     process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "torn")])
     deadline = time.monotonic() + 60
@@ -92,11 +97,11 @@ def test_kill_9_then_resume(tmp_path, delay):
     process.kill()
     process.wait()
     assert process.returncode == -signal.SIGKILL
-    assert weights(train(tmp_path / "torn", 60)) == weights(whole)
+    assert weights(train(tmp_path / "torn", 60)) == uninterrupted
 
 
 @pytest.mark.fault
-def test_ctrl_c_checkpoints_at_once(tmp_path):
+def test_ctrl_c_checkpoints_at_once(tmp_path, uninterrupted):
     script = SCRIPT.format(tests=str(Path(__file__).parent))
     process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "run")], stderr=subprocess.PIPE)
     deadline = time.monotonic() + 60
@@ -106,7 +111,7 @@ def test_ctrl_c_checkpoints_at_once(tmp_path):
     _, error = process.communicate(timeout=30)
     assert b"Interrupted" in error
     assert b"the same command goes on from there" in error
-    assert weights(train(tmp_path / "run", 60)) == weights(train(tmp_path / "whole", 60))
+    assert weights(train(tmp_path / "run", 60)) == uninterrupted
 
 
 def test_a_stop_request_is_an_error_that_says_how_to_go_on(tmp_path, monkeypatch):
