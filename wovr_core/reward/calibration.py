@@ -90,27 +90,39 @@ def choose_threshold(
     False positives are failed episodes of which some frame reaches the threshold. Between two episodes' peaks the
     threshold stands half-way (in logits) towards the next higher probability seen, at most 0.999.
 
+    With few failures, one that looks just like a success would set the threshold above all successes, and nothing
+    would ever be rewarded. Where fewer than half of the successes are recognised so, the threshold is the one with the
+    largest difference of the episodes' true- and false-positive rates (Youden 1950), whatever the target.
+
     Args:
         p: per held-out episode (T+1,), calibrated.
         success: per held-out episode (T+1,).
     """
     if not 0 <= target_fpr < 1:
         raise WovrError(f"target_fpr must lie in [0, 1), got {target_fpr}")
-    peaks = np.sort([float(x.max()) for x, s in zip(p, success, strict=True) if not s.any()])[::-1]
-    allowed = int(np.floor(target_fpr * len(peaks) + 1e-9))
-    if allowed >= len(peaks):
+    failed = np.sort([float(x.max()) for x, s in zip(p, success, strict=True) if not s.any()])[::-1]
+    won = np.array([float(x[s].max()) for x, s in zip(p, success, strict=True) if s.any()])
+    allowed = int(np.floor(target_fpr * len(failed) + 1e-9))
+    if allowed >= len(failed) or failed[allowed] < floor:
         return floor
-    beaten = float(peaks[allowed])  # the highest peak that must stay below
-    if beaten < floor:
-        return floor
-    above = [float(v) for x, s in zip(p, success, strict=True) for v in x[s] if v > beaten]
-    above += [float(v) for v in peaks[:allowed] if v > beaten]
-    nearest = min(above, default=1.0)
+    seen = [float(v) for x, s in zip(p, success, strict=True) for v in x[s]]
+    strict = _just_above(float(failed[allowed]), [*seen, *failed])
+    if not len(won) or (won >= strict).mean() >= 0.5:
+        return strict
+    beaten = [v for v in failed if v >= floor]
+    candidates = [floor, *(_just_above(float(v), [*seen, *failed]) for v in beaten)]
+    # Of equals the strictest.
+    return max(candidates, key=lambda t: (float((won >= t).mean() - (failed >= t).mean()), t))
+
+
+def _just_above(beaten: float, seen: Sequence[float]) -> float:
+    """Half-way in logits from a peak that must stay below to the next higher probability seen, at most 0.999."""
 
     def logit(v: float) -> float:
         v = min(max(v, 1e-6), 1 - 1e-6)
         return float(np.log(v / (1 - v)))
 
+    nearest = min((v for v in seen if v > beaten), default=1.0)
     middle = 1 / (1 + np.exp(-(logit(beaten) + logit(nearest)) / 2))
     return float(min(max(middle, np.nextafter(np.float32(beaten), np.float32(1))), 0.999))
 
@@ -158,11 +170,16 @@ def calibrate(
         successes=len(won),
         auroc=roc_area(flat, truth),
         ece=expected_calibration_error(everything, truth),
-        note=_note(len(failed), target_fpr),
+        note=_note(len(failed), target_fpr, false),
     )
 
 
-def _note(failures: int, target: float) -> str:
+def _note(failures: int, target: float, false: int) -> str:
+    if false > target * failures:
+        return (
+            f"{false} of {failures} held-out failures look like successes: the target of {target:.0%} would leave most "
+            "successes unrewarded, so the threshold is where the rates of true and false positives differ most"
+        )
     best = proportion_interval(0, failures, "exact")[1]
     if best <= target:
         return f"{failures} held-out failures"

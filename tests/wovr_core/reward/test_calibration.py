@@ -77,3 +77,30 @@ def test_bad_input() -> None:
         cal.calibrate([], [])
     with pytest.raises(WovrError, match="target_fpr"):
         cal.choose_threshold([], [], 1.5)
+
+
+def test_one_failure_that_looks_like_a_success_does_not_end_all_rewards():
+    """One of eight failures peaks above every success: within 5 % no success would be recognised at all."""
+    won, failed = np.linspace(0.75, 0.92, 10), [0.954, 0.81, 0.4, *[0.02] * 5]
+    p = [np.array([0.1, v], np.float32) for v in (*won, *failed)]
+    success = [np.array([False, i < len(won)]) for i in range(len(p))]
+    threshold = cal.choose_threshold(p, success, 0.05)
+
+    def youden(t):
+        return np.mean(won >= t) - np.mean(np.array(failed) >= t)
+
+    assert youden(threshold) == max(youden(t) for t in np.linspace(0.5, 0.999, 500))
+    assert 0.4 < threshold <= 0.75
+    strict = cal.choose_threshold(p[:11] + p[12:], success[:11] + success[12:], 0.05)
+    assert strict == pytest.approx(threshold), "without the second-highest failure the choice is the same"
+    clear = [i for i in range(len(p)) if i != 10]
+    kept = cal.choose_threshold([p[i] for i in clear], [success[i] for i in clear], 0.05)
+    assert 0.81 < kept < 0.82, "where most successes pass, the target holds"
+
+
+def test_the_note_says_when_the_target_was_given_up():
+    logits = [np.array([-4.0, 2.0 + i / 10]) for i in range(6)] + [np.array([-4.0, v]) for v in (3.5, -5.0, -5.0, -5.0)]
+    success = [np.array([False, i < 6]) for i in range(10)]
+    found = cal.calibrate(logits, success, 0.05)
+    assert (found.true_positives, found.false_positives) == (6, 1)
+    assert "1 of 4 held-out failures look like successes" in found.note
