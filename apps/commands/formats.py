@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from apps.commands import export_rlinf
 from wovr_core.errors import UnknownNameError, WovrError
 
 if TYPE_CHECKING:
@@ -110,20 +111,33 @@ def _import(arguments: argparse.Namespace) -> int:
         tasks = _tasks({arguments.suite, first.suite} - {""})
         size = int(config.conventions.get("size", 0)) or first.frames.shape[1]
         suite = arguments.suite or first.suite
-        fitting = [f"env.suite={suite}"] if tasks.get(suite) else []
-        recipe = override(recipes.get(arguments.recipe), [f"env.size={size}", *fitting, *arguments.assignments])
+        recipe = recipes.get(arguments.recipe)
+        settings = [
+            *_sizes(recipe, size),
+            *([f"env.suite={suite}"] if tasks.get(suite) else []),
+            *arguments.assignments,
+        ]
+        recipe = override(recipe, settings)
         run_path = resolve_run(arguments.run)
         with polite_interrupts(), Run(run_path, recipe) as run:
             inputs = import_episodes.ImportInputs(reader, tasks)
             found = run.stage("import", import_episodes.run, config, inputs)
             print(f"{found.count} episodes ({found.successes} successes, {found.steps} steps) in {found.episodes}")
-            _hand_on(recipe, found, run_path, arguments, fitting, size)
+            _hand_on(recipe, found, run_path, arguments, settings if tasks.get(suite) else [])
     return 0
 
 
-def _hand_on(
-    recipe: Any, found: Any, run_path: Path, arguments: argparse.Namespace, fitting: list[str], size: int
-) -> None:
+def _sizes(recipe: Any, size: int) -> list[str]:
+    """What makes every model of a recipe see pictures of this size."""
+    if size == recipe.env.size:
+        return [f"env.size={size}"]
+    codec = "wan.codec" if recipe.world_model.model.wan else "codec"
+    keys = ["env.size", f"world_model.model.{codec}.image_size", "reward.model.image_size"]
+    keys += ["sft.policy.image_size"] * hasattr(recipe.sft.policy, "image_size")
+    return [f"{key}={size}" for key in keys]
+
+
+def _hand_on(recipe: Any, found: Any, run_path: Path, arguments: argparse.Namespace, settings: list[str]) -> None:
     """Let the pipeline take the episodes for collected ones, where they are of tasks that it knows."""
     import json
     from dataclasses import replace
@@ -133,7 +147,7 @@ def _hand_on(
     from wovr_core.stages.collect import CollectInputs
 
     summaries = EpisodeSet(Path(found.episodes)).summaries()
-    if not fitting or any(s.task.suite != recipe.env.suite for s in summaries):
+    if not settings or any(s.task.suite != recipe.env.suite for s in summaries):
         print("These tasks are of no LIBERO suite that the source names: the run can be looked at, but not trained on.")
         _suggest_suite({summary.task.instruction for summary in summaries}, arguments.suite)
         return
@@ -141,14 +155,9 @@ def _hand_on(
     recipe = replace(recipe, tasks=tasks)
     inputs = CollectInputs(recipe.env, recipe.tasks, recipe.seed, pool=None)  # type: ignore[arg-type]
     import_episodes.adopt(recipe.collect, inputs, found, run_path / "collect")
-    flags = [
-        f"env.size={size}",
-        *fitting,
-        *arguments.assignments,
-        f"tasks={json.dumps(list(tasks), separators=(',', ':'))}",
-    ]
-    settings = " ".join(f"--set {flag}" for flag in flags)
-    print(f"Train on them with:  wovr run pipeline --recipe {arguments.recipe} --run {arguments.run} {settings}")
+    flags = [*settings, f"tasks={json.dumps(list(tasks), separators=(',', ':'))}"]
+    words = " ".join(f"--set {flag}" for flag in flags)
+    print(f"Train on them with:  wovr run pipeline --recipe {arguments.recipe} --run {arguments.run} {words}")
 
 
 def _suggest_suite(instructions: set[str], asked: str) -> None:
@@ -185,21 +194,7 @@ def _add_export(commands: Any, common: Any) -> None:
     parser.add_argument("--pictures", default="video", help="lerobot: video (lossy) or image (exact; default: video)")
     parser.add_argument("--codec", default="h264", help="lerobot: h264 or av1")
     parser.add_argument("--shard", type=int, default=20, help="lerobot: episodes of one file (default: 20)")
-    rlinf = parser.add_argument_group("rlinf")
-    rlinf.add_argument("--envs", type=int, default=8, help="parallel environments it is for (default: 8)")
-    rlinf.add_argument("--group", type=int, default=8, help="rollouts of one start that are compared (default: 8)")
-    rlinf.add_argument("--size", type=int, default=256, help="height and width of pictures (default: 256)")
-    rlinf.add_argument("--policy", default="openvla-oft", help="OpenVLA-OFT checkpoint on RLinf's machine")
-    rlinf.add_argument("--folder", default="", help="where RLinf's machine will have the folder (default: --out)")
-    rlinf.add_argument("--world-model", type=Path, default=None, metavar="CHECKPOINT",
-                       help="in place of the one that the run goes on with")  # fmt: skip
-    rlinf.add_argument("--any-size", action="store_true", help="although RLinf reads only the published size")
-    rlinf.add_argument("--reward", type=Path, default=None, metavar="FILE", help="an RLinf reward model (.pth)")
-    rlinf.add_argument(
-        "--train-reward", action="store_true", help="train one on the run's episodes, in RUN/rlinf_reward"
-    )
-    rlinf.add_argument("--reward-set", dest="assignments", action="append", default=[], metavar="KEY=VALUE",
-                       help="change its training, e.g. steps=900; may be repeated")  # fmt: skip
+    export_rlinf.add_flags(parser)
     parser.set_defaults(function=_export)
 
 
@@ -212,7 +207,9 @@ def _export(arguments: argparse.Namespace) -> int:
     if not (run / "run.json").is_file():
         raise WovrError(f"there is no run at {run}; start one with `wovr demo` or `wovr import`")
     out = arguments.out.absolute()
-    return _lerobot(arguments, run, out) if arguments.format == "lerobot" else _rlinf(arguments, run, out)
+    if arguments.format == "rlinf":
+        return export_rlinf.export(arguments, run, _episodes(run, arguments.stage), out)
+    return _lerobot(arguments, run, out)
 
 
 def _episodes(run: Path, stage: str) -> Path:
@@ -249,42 +246,6 @@ def _lerobot(arguments: argparse.Namespace, run: Path, out: Path) -> int:
         writer.finish()
     print(f"{len(episodes)} episodes as LeRobotDataset v3.0 in {out}")
     return 0
-
-
-def _rlinf(arguments: argparse.Namespace, run: Path, out: Path) -> int:
-    """1 if RLinf still lacks something."""
-    from apps import rlinf_export
-    from wovr_core.interrupts import polite_interrupts
-
-    config = rlinf_export.RLinfExportConfig(
-        environments=arguments.envs,
-        group_size=arguments.group,
-        size=arguments.size,
-        policy=arguments.policy,
-        folder=arguments.folder,
-        world_model=arguments.world_model,
-        reward=arguments.reward,
-        any_size=arguments.any_size,
-    )
-    episodes = _episodes(run, arguments.stage)
-    if arguments.assignments and not arguments.train_reward:
-        raise WovrError("--reward-set changes the training that --train-reward asks for")
-    if arguments.reward and arguments.train_reward:
-        raise WovrError("--reward gives a reward model and --train-reward makes one: say either")
-    with polite_interrupts():
-        if arguments.train_reward:
-            rlinf_export.train_reward(run, arguments.size, arguments.assignments)
-        found = rlinf_export.write(run, episodes, out, config)
-    print(f"{found.plain} first frames and {found.keyframes} keyframe starts in {out / 'dataset'}")
-    for name in found.files:
-        print(out / name)
-    for line in found.notes:
-        print(line)
-    for line in found.missing:
-        print(f"MISSING {line}")
-    if not found.missing:
-        print("Complete: give RLinf's run_embodiment.sh the configuration.")
-    return 1 if found.missing else 0
 
 
 def flags_text(conventions: dict[str, Any]) -> str:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wovr_core.world_model.model import WorldModelConfig
 
 
 def add_commands(commands: Any, common: Any) -> None:
@@ -113,12 +116,15 @@ def _reward(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _folders(folders: list[Path]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _folders(folders: list[Path], model: WorldModelConfig | None = None) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The folders as names, and a version of each: of its files' names.
+
+    Args:
+        model: that is to learn from them.
 
     Raises:
         CorruptFileError: no such folder.
-        WovrError: there are no episodes in one.
+        WovrError: there are no episodes in one, or of another size than the model's.
     """
     from wovr_core.data.episode_files import EpisodeSet
     from wovr_core.errors import WovrError
@@ -127,6 +133,13 @@ def _folders(folders: list[Path]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     for folder in folders:
         if not len(EpisodeSet(folder)):
             raise WovrError(f"{folder} holds no episodes (*.safetensors); a run keeps them in RUN/collect/episodes")
+        found = next(iter(EpisodeSet(folder))).frames.shape[1]
+        if model is not None and found != model.image_size:
+            codec = "wan.codec" if model.wan else "codec"
+            raise WovrError(
+                f"{folder} has pictures of {found} pixels, and this recipe's world model draws {model.image_size}: "
+                f"--set world_model.model.{codec}.image_size={found}, or import them with --size {model.image_size}"
+            )
 
     versions = (fingerprint(sorted(path.name for path in folder.glob("*.safetensors"))) for folder in folders)
     return tuple(str(folder) for folder in folders), tuple(versions)
@@ -159,7 +172,7 @@ def _train(arguments: argparse.Namespace) -> int:
     engine = config.transformer.engine
     if torch.cuda.is_available():
         preflight(config, engine.world).require()
-    inputs = train_world_model.WorldModelInputs(*_folders(arguments.episodes), recipe.seed)
+    inputs = train_world_model.WorldModelInputs(*_folders(arguments.episodes, config.model), recipe.seed)
     with polite_interrupts():
         outputs = train_world_model.run(config, inputs, arguments.out)
     if engine.main:

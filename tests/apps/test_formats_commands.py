@@ -53,6 +53,7 @@ def test_an_import_is_a_run_that_can_be_looked_at_and_trained_on(source: Path, t
     settings = [word for word in told.split("wovr run pipeline")[1].split() if "=" in word]
     recipe = override(recipes.get("cpu"), settings)
     assert recipe.env.size == 32
+    recipes.check(recipe)
     inputs = collect.CollectInputs(recipe.env, recipe.tasks, recipe.seed, pool=None)  # type: ignore[arg-type]
     found = collect.run(recipe.collect, inputs, run / "collect")
     assert (found.count, found.successes, Path(found.episodes)) == (3, 3, run / "import" / "episodes")

@@ -73,6 +73,14 @@ def test_a_world_model_goes_to_rlinf_and_back(checkpoint, tmp_path: Path, capsys
     assert all(torch.equal(value, two[name]) for name, value in one.items())
 
 
+def test_pictures_of_another_size_are_refused(make_episode, tmp_path: Path, capsys):
+    write_episode(tmp_path / "episodes", make_episode("e0", length=9, close=3, release=6, size=16))
+    command = ["world-model", "train", "--recipe", "smoke", "--episodes", str(tmp_path / "episodes")]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 2
+    assert "--set world_model.model.codec.image_size=16, or import them with --size 32" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_folders_without_episodes_are_refused_before_anything_is_begun(tmp_path: Path, capsys):
     for folder, message in (("none", "no episode folder"), (".", "holds no episodes")):
         for action in ("train", "rlinf-reward"):
