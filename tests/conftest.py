@@ -122,10 +122,10 @@ def wovr_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def smoke_run(wovr_home: Path) -> Path:
     """A finished run of the smoke recipe on real LIBERO: the first worker that wants it makes it, the others wait."""
     run = wovr_home / "runs" / "finished"
-    with FileLock(wovr_home / "smoke_run.lock", timeout=900):
+    with FileLock(wovr_home / "smoke_run.lock", timeout=2400):
         if not (run / "report.html").exists():  # written last
             command = [sys.executable, "-m", "apps.cli", "run", "pipeline", "--recipe", "smoke", "--run", run.name]
-            process = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=600, check=False)
+            process = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=1800, check=False)
             assert process.returncode == 0, process.stderr
     return run
 

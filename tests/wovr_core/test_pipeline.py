@@ -11,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from apps.cli import main
 from wovr_core.audit.outcomes import audit_rollout
 from wovr_core.checkpoints import load_checkpoint
 from wovr_core.data.episode_files import EpisodeSet, read_episode, read_rollout
@@ -26,8 +28,17 @@ def wovr(*argv: str, home: Path, **kwargs) -> subprocess.Popen:
 
 def pipeline(home: Path, name: str, until: str = "pipeline") -> None:
     process = wovr("run", until, "--recipe", "smoke", "--run", name, home=home, stderr=subprocess.PIPE, text=True)
-    _, error = process.communicate(timeout=600)
+    _, error = process.communicate(timeout=1800)
     assert process.returncode == 0, error
+
+
+def here(*argv: str) -> int:
+    """The command line in this process, which has imported everything already; for runs that need no new process."""
+    threads = torch.get_num_threads()
+    try:
+        return main(argv)
+    finally:
+        torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +105,6 @@ def test_the_audit_replayed_the_rollouts_own_actions_from_their_own_start(finish
 
 
 def test_behaviour_log_probs_are_what_the_policy_computes(finished):
-    import torch
-
     from wovr_core.model_files import load_policy
 
     policy, _ = load_policy(Path(outputs(finished, "rl_evolved")["policy"]))
@@ -133,7 +142,7 @@ def test_the_report_is_self_contained(finished):
 def test_running_again_changes_nothing(finished, wovr_home):
     before = {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file() and p.name != "report.html"}
     began = time.monotonic()
-    pipeline(wovr_home, "finished")
+    assert here("run", "pipeline", "--recipe", "smoke", "--run", "finished") == 0
     assert time.monotonic() - began < 60
     after = {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file() and p.name != "report.html"}
     assert before == after
@@ -159,7 +168,7 @@ def test_killed_again_and_again_it_ends_the_same(finished, wovr_home):
 
 
 @pytest.mark.fault
-def test_a_corrupt_episode_is_named_and_nothing_is_lost(finished, wovr_home, tmp_path):
+def test_a_corrupt_episode_is_named_and_nothing_is_lost(finished, tmp_path, capsys):
     import shutil
 
     run = tmp_path / "run"
@@ -170,10 +179,8 @@ def test_a_corrupt_episode_is_named_and_nothing_is_lost(finished, wovr_home, tmp
     shutil.rmtree(run / "sft")
     victim = sorted((run / "collect" / "episodes").glob("*.safetensors"))[1]
     victim.write_bytes(victim.read_bytes()[:-1000])
-    argv = ("run", "sft", "--recipe", "smoke", "--run", str(run))
-    process = wovr(*argv, home=wovr_home, stderr=subprocess.PIPE, text=True)
-    _, error = process.communicate(timeout=300)
-    assert process.returncode == 2
+    assert here("run", "sft", "--recipe", "smoke", "--run", str(run)) == 2
+    error = capsys.readouterr().err
     assert victim.name in error.splitlines()[-1]
     assert "delete it and run the stage that wrote it again" in error.splitlines()[-1]
     assert len(list((run / "collect" / "episodes").glob("*.safetensors"))) == 6
