@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Callable
 
+from workbench.server.roles import system_user
 from wovr_core.robots.evaluation.evaluation import Evaluation
 from wovr_core.robots.evaluation.operators import LabOperator
 from wovr_core.robots.evaluation.overlay import Overlay
@@ -18,7 +18,7 @@ class TerminalOperator:
     """Acknowledges resets and labels trials by answering questions. The lab arranges the scene itself."""
 
     def __init__(self, lab: SimulatedLab, ask: Callable[[str], str] = input) -> None:
-        self.name = getpass.getuser()
+        self.name = system_user()
         self._scene = LabOperator(lab, labels=False)
         self._ask = ask
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,7 +12,7 @@ from apps.scrubber_host import PackStore
 from workbench.catalogue.catalogue import Catalogue
 from workbench.catalogue.payloads import Payloads
 from workbench.catalogue.strips import Strips
-from workbench.server.roles import Role, User
+from workbench.server.roles import Role, User, system_user
 
 if TYPE_CHECKING:
     from workbench.jobs.backend import JobBackend
@@ -21,14 +22,7 @@ if TYPE_CHECKING:
 
 def local_user(_: Any = None) -> User:
     """Whoever runs the app on this machine: everything but a robot, unless the app was started with one."""
-    import getpass
-    import os
-
-    role = Role.ROBOT if os.environ.get("WOVR_ROBOT") else Role.OPERATOR
-    try:
-        return User(getpass.getuser(), role)
-    except (KeyError, OSError):
-        return User("unknown", role)
+    return User(system_user(), Role.ROBOT if os.environ.get("WOVR_ROBOT") else Role.OPERATOR)
 
 
 @dataclass(frozen=True)

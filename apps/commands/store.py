@@ -140,8 +140,7 @@ def _export(arguments: argparse.Namespace) -> int:
 
 
 def _import(arguments: argparse.Namespace) -> int:
-    import getpass
-
+    from workbench.server.roles import system_user
     from workbench.store import formats
     from workbench.store.exchange import import_events, import_spans
     from workbench.store.status import run_keys
@@ -162,7 +161,7 @@ def _import(arguments: argparse.Namespace) -> int:
         report = import_events(indexer, formats.from_json_lines(text), arguments.run)
     else:
         rows = formats.from_csv(text) if kind == "csv" else formats.from_label_studio(text)
-        report = import_spans(indexer, rows, getpass.getuser(), arguments.run)
+        report = import_spans(indexer, rows, system_user(), arguments.run)
     conflicts, problems = len(report.conflicts), len(report.problems)
     print(f"{report.added} added, {report.unchanged} were in already, {conflicts} conflicts, {problems} left out")
     for line in (*report.conflicts, *report.problems):

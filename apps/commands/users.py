@@ -119,12 +119,7 @@ def _asked(arguments: argparse.Namespace) -> str:
 
 
 def _log(what: str, name: str, **details: str) -> None:
-    import getpass
-
     from workbench.server.audit_log import AuditLog
+    from workbench.server.roles import system_user
 
-    try:
-        who = getpass.getuser()
-    except (KeyError, OSError):
-        who = "unknown"
-    AuditLog().write(who, what, user=name, **details)
+    AuditLog().write(system_user(), what, user=name, **details)

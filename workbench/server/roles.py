@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -46,3 +47,11 @@ class User:
         if not allowed:
             mine, needed = self.role.name.lower(), role.name.lower()
             raise ForbiddenError(f"{self.name} ({mine}) may not {what}: that takes the role {needed}")
+
+
+def system_user() -> str:
+    """The operating system's name of whoever runs this process; "unknown" where it has none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"

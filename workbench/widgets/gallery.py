@@ -7,7 +7,6 @@ gallery                                               # `gallery.scrubber.annota
 
 from __future__ import annotations
 
-import getpass
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from workbench.catalogue.catalogue import Catalogue, CatalogueConfig
 from workbench.catalogue.opening import ItemSpans, payload_of
 from workbench.catalogue.query import ORDERS, QueryError, parse_query
 from workbench.catalogue.strips import Strips
+from workbench.server.roles import system_user
 from workbench.store.items import Item
 from workbench.widgets.scrubber import Scrubber
 from wovr_core.errors import WovrError
@@ -131,7 +131,7 @@ class Gallery(ipywidgets.VBox):
         self.view.open_item = self.show
         self.scrubber: Scrubber | None = None
         """What is open, with its `annotations`."""
-        self._author = author or _user()
+        self._author = author or system_user()
         super().__init__(children=(self.view,))
 
     def show(self, item_id: str) -> Scrubber:
@@ -151,10 +151,3 @@ class Gallery(ipywidgets.VBox):
         if old is not None:
             old.close()
         return scrubber
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"

@@ -7,7 +7,6 @@ JobWatch("0a1b2c3d4e5f")                                  # any job, by its id o
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ import traitlets
 from workbench.jobs.backend import JobStatus, find
 from workbench.launching.desk import LaunchDesk
 from workbench.launching.launcher import Launcher
-from workbench.server.roles import Role, User
+from workbench.server.roles import Role, User, system_user
 from workbench.widgets import LAUNCH_FILES
 from wovr_core.errors import WovrError
 
@@ -41,7 +40,7 @@ class _Desk(anywidget.AnyWidget):
 
             backend = LocalBackend()
         self._launches = LaunchDesk(Launcher(backend))
-        self._user = user or User(_user(), Role.OPERATOR)
+        self._user = user or User(system_user(), Role.OPERATOR)
         super().__init__(**traits)
         self.on_msg(self._receive)
 
@@ -123,10 +122,3 @@ def _as_typed(value: object) -> str:
     import json
 
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from workbench.scrubber.desk import SpanDesk
 from workbench.scrubber.payload import Payload, from_episode, from_rollout
 from workbench.scrubber.span_log import MemorySpans, SpanLog, SpanStore
 from workbench.scrubber.spans import Span
+from workbench.server.roles import system_user
 from wovr_core.types import Episode, Rollout
 
 Shown = Rollout | Episode | Payload
@@ -51,7 +51,7 @@ class Scrubber(anywidget.AnyWidget):
         **options: Any,
     ) -> None:
         self._store: SpanStore = MemorySpans() if log is None else SpanLog(log) if isinstance(log, Path | str) else log
-        self._author = author or _user()
+        self._author = author or system_user()
         self._heard: dict[str, list[Callable[[Mapping[str, Any]], None]]] = {"branch": [], "navigate": [], "open": []}
         payload = _payload(shown, real, options)
         self._desk = SpanDesk(self._store, payload.id, payload.frames)
@@ -110,10 +110,3 @@ def _payload(shown: Shown, real: Episode | None, options: dict[str, Any]) -> Pay
     if isinstance(shown, Episode):
         return from_episode(shown, **options)
     return from_rollout(shown, real, **options)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"
