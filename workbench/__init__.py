@@ -1,1 +1,1 @@
-"""What sits around the method: plots, report, scrubber, widgets."""
+"""What sits around the method: store, annotations, review, jobs, tracking, studies, what people look at."""

@@ -75,6 +75,10 @@ class _Job:
     error: str = ""
     stop: threading.Event = field(default_factory=threading.Event)
 
+    def progress(self, done: int, total: int) -> None:
+        """Told after each piece."""
+        self.done, self.total = done, total
+
 
 class Forks:
     """One per app. Safe for several threads."""
@@ -94,9 +98,6 @@ class Forks:
         user.require(Role.ANNOTATOR, "imagine a fork")
 
         def work(job: _Job) -> str:
-            def progress(done: int, total: int) -> None:
-                job.done, job.total = done, total
-
             with self.models.of(run, stage, original) as loaded:
                 fork = imagine_fork(
                     loaded.env,
@@ -105,7 +106,7 @@ class Forks:
                     plan,
                     discount=loaded.discount,
                     author=user.name,
-                    on_chunk=progress,
+                    on_chunk=job.progress,
                     stop=job.stop.is_set,
                 )
             return self._put(Draft(fork, run, stage, original_id, user.name))
@@ -118,10 +119,7 @@ class Forks:
         draft = self.draft(fork_id)
 
         def work(job: _Job) -> str:
-            def progress(done: int, total: int) -> None:
-                job.done, job.total = done, total
-
-            episode = self.replayer.replay(draft.run, draft.fork.rollout, progress, job.stop.is_set)
+            episode = self.replayer.replay(draft.run, draft.fork.rollout, job.progress, job.stop.is_set)
             episode = replace(episode, id=draft.id)
             with self._guard:
                 now = replace(self.draft(fork_id), replay=episode)

@@ -1,4 +1,4 @@
-"""The contract of whatever runs jobs. `tests/workbench/jobs/contract.py` holds every backend to it."""
+"""The contract of whatever runs jobs. `tests/workbench/jobs/test_contract.py` holds every backend to it."""
 
 from __future__ import annotations
 

@@ -7,14 +7,15 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from workbench.jobs.backend import MetricsChunk
 from wovr_core.errors import CorruptFileError
 from wovr_core.files import read_json
 
 _HISTORY = 120
-_NOT_CURVES = ("stage", "phase", "step", "seconds", "steps_per_second")
+NOT_CURVES = ("stage", "phase", "step", "seconds", "steps_per_second")
+"""Keys of a metrics line that are no measure."""
 _CURVES = ("loss", "imagined_success_rate", "success", "success_rate", "psnr")
 """Which metric a curve shows, the first that a stage has; else its first of all."""
 
@@ -118,19 +119,20 @@ def _modified(path: Path) -> float:
 def _curve(lines: Sequence[Mapping[str, Any]]) -> tuple[str, tuple[float, ...]]:
     if not lines:
         return "", ()
-    names = [name for name, value in lines[-1].items() if name not in _NOT_CURVES and _number(value)]
+    names = [name for name, value in lines[-1].items() if name not in NOT_CURVES and is_number(value)]
     wanted = (name for part in _CURVES for name in names if name == part or name.endswith(f"/{part}"))
     chosen = next(wanted, names[0] if names else "")
-    return chosen, tuple(float(line[chosen]) for line in lines if chosen and _number(line.get(chosen)))
+    return chosen, tuple(float(line[chosen]) for line in lines if chosen and is_number(line.get(chosen)))
 
 
-def _number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether a value of a metrics line can be drawn."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _seconds_left(lines: Sequence[Mapping[str, Any]], total: int) -> float | None:
     """From the pace of the latest lines: `seconds` runs over all attempts of a stage."""
-    recent = [line for line in lines[-8:] if _number(line.get("seconds")) and _number(line.get("step"))]
+    recent = [line for line in lines[-8:] if is_number(line.get("seconds")) and is_number(line.get("step"))]
     if len(recent) < 2:
         return None
     steps, seconds = recent[-1]["step"] - recent[0]["step"], recent[-1]["seconds"] - recent[0]["seconds"]

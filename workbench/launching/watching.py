@@ -11,13 +11,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from workbench.jobs.backend import JobBackend, JobId, JobState, JobStatus, MetricsChunk
-from workbench.jobs.progress import RunProgress
+from workbench.jobs.progress import NOT_CURVES, RunProgress, is_number
 
 CURVE_POINTS = 240
-_NO_CURVE = frozenset({"stage", "phase", "step", "seconds", "steps_per_second"})
 _TERMINAL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -149,10 +148,10 @@ def curves(chunk: MetricsChunk) -> list[dict[str, Any]]:
     found: dict[tuple[str, str, str], tuple[list[float], list[float]]] = {}
     for line in chunk.lines:
         step = line.get("step")
-        if not _number(step):
+        if not is_number(step):
             continue
         for name, value in line.items():
-            if name not in _NO_CURVE and _number(value):
+            if name not in NOT_CURVES and is_number(value):
                 steps, values = found.setdefault((line["stage"], str(line.get("phase", "")), name), ([], []))
                 steps.append(step)
                 values.append(value)
@@ -168,10 +167,6 @@ def _thinned(values: list[float]) -> list[float]:
     if n <= CURVE_POINTS:
         return values
     return [values[round(i * (n - 1) / (CURVE_POINTS - 1))] for i in range(CURVE_POINTS)]
-
-
-def _number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _plain(text: str) -> str:
