@@ -12,35 +12,27 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from workbench.reproduce.results import Results
 from workbench.reproduce.robot_results import AFTER, BEFORE, publish
+from workbench.reproduce.robot_stages import BesideConfig, BesideInputs, RecordConfig, RecordInputs, beside, record
 from workbench.robot_report import write_robot_report
 from workbench.robot_station import LabSettings, actors, plan_in_lab
-from wovr_core.audit.outcomes import frame_divergence
-from wovr_core.data.episode_files import SUFFIX, EpisodeSet, read_episode, write_episode
 from wovr_core.envs.pool import EnvPool
-from wovr_core.errors import Interrupted, WovrError
+from wovr_core.errors import WovrError
 from wovr_core.files import read_json, write_json
-from wovr_core.interrupts import stop_requested
-from wovr_core.model_files import load_policy, load_world_model, version_of
-from wovr_core.policy.acting import PolicyActor
+from wovr_core.model_files import version_of
 from wovr_core.recipes import Recipe
 from wovr_core.robots.evaluation.evaluation import Evaluation
 from wovr_core.robots.evaluation.operators import SIMULATOR, LabOperator
 from wovr_core.robots.evaluation.plan import Contestant, ProtocolConfig
 from wovr_core.robots.evaluation.session import Station, run_session
-from wovr_core.robots.evaluation.video import write_video
 from wovr_core.robots.lab import LabConfig, SimulatedLab
-from wovr_core.robots.pictures import PictureRecipe, upright
-from wovr_core.robots.runner import RunnerConfig, run_trial
+from wovr_core.robots.runner import RunnerConfig
 from wovr_core.run_folder import Run
-from wovr_core.seeding import derive_seed
 from wovr_core.stages import (
     collect,
     select_keyframes,
@@ -49,9 +41,7 @@ from wovr_core.stages import (
     train_reward,
     train_world_model,
 )
-from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
 from wovr_core.stages.imagine import Simulator
-from wovr_core.types import CHUNK
 
 logger = logging.getLogger("wovr.reproduce.robot")
 COMMAND = "wovr reproduce robot"
@@ -69,120 +59,6 @@ class RobotStudyConfig:
     """Recorded episodes that are imagined again from their actions."""
     temperature: float = 1.0
     """Of the base policy while it is recorded, and of both in the evaluation."""
-
-
-@dataclass(frozen=True)
-class RecordConfig:
-    """Episodes recorded through a robot's runner."""
-
-    episodes: int
-    temperature: float
-    max_steps: int
-
-
-@dataclass(frozen=True)
-class RecordInputs:
-    lab: LabConfig
-    policy: Path
-    seed: int
-
-
-@dataclass(frozen=True)
-class BesideConfig:
-    episodes: int
-    solver_steps: int = 2
-
-
-@dataclass(frozen=True)
-class BesideInputs:
-    episodes: str
-    version: str
-    world_model: Path
-    seed: int
-
-
-@dataclass(frozen=True)
-class BesideOutputs:
-    films: list[str]
-    """mp4, recorded on the left, imagined on the right."""
-    divergence: list[float]
-    """Mean absolute difference of each film, of 255."""
-    frozen: list[float]
-    """The same if nothing moved."""
-
-
-def record(
-    config: RecordConfig, inputs: RecordInputs, out_dir: Path, on_metrics: OnMetrics = ignore_metrics
-) -> collect.CollectOutputs:
-    """A stage: a policy's episodes in the lab from training conditions, each saved before the next begins."""
-    version = version_of(inputs.policy)
-    versions = {"lab": str(inputs.lab), "policy": version, "seed": str(inputs.seed)}
-    folder = StageFolder(out_dir, "record_robot", config, versions, on_metrics)
-    finished = folder.outputs(collect.CollectOutputs)
-    if finished:
-        return finished
-    episodes = folder.path / "episodes"
-    names = [f"robot-{index:04d}" for index in range(config.episodes)]
-    missing = [name for name in names if not (episodes / f"{name}{SUFFIX}").exists()]
-    runner = RunnerConfig(max_steps=config.max_steps, picture=PictureRecipe(size=inputs.lab.env.size))
-    policy, _ = load_policy(inputs.policy)
-    with SimulatedLab(inputs.lab) as lab:
-        for name in missing:
-            lab.arrange(derive_seed(inputs.seed, "robot_condition", name) % 2**31)
-            seed = derive_seed(inputs.seed, "robot_sampling", name)
-            run = run_trial(
-                lab, lab.camera, PolicyActor(policy, config.temperature), lab.task, seed, runner,
-                episode_id=name, source=version, clock=lab.clock, world=lab,
-            )  # fmt: skip
-            if run.how == "interrupted" or stop_requested():
-                raise Interrupted("stopped recording; the same command goes on from there")
-            if run.how != "finished" or run.episode is None:
-                raise WovrError(f"{name} could not be recorded: {run.how}, {run.why}")
-            write_episode(episodes, replace(run.episode, info=run.episode.info | {"view": inputs.lab.env.view}))
-            folder.log(names.index(name) + 1, {"success": run.episode.succeeded, "length": run.episode.length})
-    recorded = EpisodeSet(episodes)
-    summaries = recorded.summaries()
-    return folder.finish(
-        collect.CollectOutputs(
-            episodes=str(episodes),
-            version=recorded.write_index(),
-            count=len(summaries),
-            successes=sum(s.succeeded for s in summaries),
-            steps=sum(s.length for s in summaries),
-        )
-    )
-
-
-def beside(
-    config: BesideConfig, inputs: BesideInputs, out_dir: Path, on_metrics: OnMetrics = ignore_metrics
-) -> BesideOutputs:
-    """A stage: recorded actions imagined in closed loop from the first frame, beside the recorded film."""
-    from wovr_core.world_model.quality import imagine_episode
-
-    versions = {"episodes": inputs.version, "world_model": version_of(inputs.world_model), "seed": str(inputs.seed)}
-    folder = StageFolder(out_dir, "beside", config, versions, on_metrics)
-    finished = folder.outputs(BesideOutputs)
-    if finished:
-        return finished
-    model, _ = load_world_model(inputs.world_model)
-    films, divergences, frozen = [], [], []
-    for name, path in list(EpisodeSet(Path(inputs.episodes)).paths.items())[: config.episodes]:
-        episode = read_episode(path)
-        chunks = episode.length // CHUNK
-        if not chunks:
-            continue
-        seed = derive_seed(inputs.seed, "beside", name)
-        imagined = imagine_episode(model, episode.frames, episode.actions, chunks, config.solver_steps, seed)
-        real = episode.frames[1 : 1 + len(imagined)]
-        film = folder.path / "films" / f"{name}.mp4"
-        write_video(film, np.concatenate([upright(real), upright(imagined)], axis=2), 20.0)
-        films.append(str(film))
-        divergences.append(round(float(frame_divergence(imagined, real).mean()), 3))
-        still = np.broadcast_to(episode.frames[:1], real.shape)
-        frozen.append(round(float(frame_divergence(still, real).mean()), 3))
-    if films:
-        folder.log(len(films), {"divergence": float(np.mean(divergences)), "frozen": float(np.mean(frozen))})
-    return folder.finish(BesideOutputs(films, divergences, frozen))
 
 
 def run_robot_study(
@@ -226,9 +102,14 @@ def _study(
     yield "world_model"
     reward_inputs = train_reward.RewardInputs(folders, versions, world_model, seed)
     reward = run.stage("reward", train_reward.run, recipe.reward, reward_inputs)
+    if not reward.calibration["true_positives"]:
+        told(
+            f"the classifier recognises none of {reward.calibration['successes']} held-out successes at its threshold "
+            f"({reward.calibration['threshold']:.3f}): RL will hardly see one; train it longer (--set reward.steps=...)"
+        )
     yield "reward"
     beside_inputs = BesideInputs(recorded.episodes, recorded.version, world_model, seed)
-    laid = run.stage("beside", beside, BesideConfig(config.beside), beside_inputs)
+    laid = run.stage("beside", beside, BesideConfig(config.beside, recipe.rl.solver_steps), beside_inputs)
     yield "beside"
 
     # As on a real arm: frames, actions and poses suffice. That the lab also has states is not made use of.
@@ -238,6 +119,7 @@ def _study(
     simulator = Simulator(Path(base.policy), world_model, Path(reward.reward))
     rl_inputs = train_policy_rl.PolicyRLInputs(simulator, keyframes.keyframes, keyframes.version, seed)
     evolved = run.stage("rl", train_policy_rl.run, recipe.rl, rl_inputs)
+    told(f"{evolved.informative_groups} of {evolved.groups} imagined groups taught something")
     yield "rl"
 
     policies = {BEFORE: Path(base.policy), AFTER: Path(evolved.policy)}
@@ -250,7 +132,9 @@ def _study(
         "recorded": recorded.count,
         "recorded_successes": recorded.successes,
         "starts_from_failures": keyframes.from_failures,
-        "imagined_beside_recorded": laid.divergence,
+        "informative_groups": [evolved.informative_groups, evolved.groups],
+        "policy_change": evolved.parameter_change,
+        "imagined_beside_recorded": laid.psnr_moving,
         "frozen_beside_recorded": laid.frozen,
         "barnard_p": report["comparison"]["barnard_p"],
         "records": report["digests"]["records"],

@@ -114,11 +114,16 @@ def _made_from(row: Row, prefix: str) -> str:
         f"From {row['recorded']} episodes recorded in the lab ({row['recorded_successes']} successful); "
         f"{row['starts_from_failures']} starts of imagined rollouts lie in failed ones."
     )
+    if "informative_groups" in row:
+        (taught, groups), moved = row["informative_groups"], row["policy_change"]
+        text += f" {taught} of {groups} imagined groups taught something; the weights moved by {moved:.2g}."
+        if not moved:
+            text += " **Both policies are the same: what differs is chance.**"
     if row.get("imagined_beside_recorded"):
         imagined, frozen = mean(row["imagined_beside_recorded"]), mean(row["frozen_beside_recorded"])
         text += (
-            f" Recorded actions imagined in closed loop are off by {imagined:.1f} of 255 on average, "
-            f"{frozen:.1f} if nothing moved"
+            f" Recorded actions imagined in closed loop: {imagined:.1f} dB over arm, gripper and object, "
+            f"{frozen:.1f} dB if nothing had moved"
         )
         links = ", ".join(f"[{i}]({prefix}{name})" for i, name in enumerate(row.get("films", []), 1))
         text += f" (films, recorded left, imagined right: {links})." if links else "."

@@ -25,7 +25,8 @@ STUDY = ("libero_object", 0, 3)
 def rows(before: tuple[int, int], after: tuple[int, int], **more: object) -> list[Row]:
     facts = {
         "suite": STUDY[0], "task": STUDY[1], "seed": STUDY[2], "recorded": 24, "recorded_successes": 9,
-        "starts_from_failures": 31, "imagined_beside_recorded": [4.0, 6.0], "frozen_beside_recorded": [7.0, 8.0],
+        "starts_from_failures": 31, "imagined_beside_recorded": [15.0, 17.0], "frozen_beside_recorded": [13.0, 14.0],
+        "informative_groups": [8, 96], "policy_change": 0.0123,
     }  # fmt: skip
     counts = {"after": after, "before": before}
     return [facts | {"arm": arm, "successes": k, "trials": n} | more for arm, (k, n) in counts.items()]
@@ -67,7 +68,10 @@ def test_counts_intervals_and_the_test_are_as_others_compute_them() -> None:
     assert f"+30 points [{100 * low:+.0f}, {100 * high:+.0f}] (Newcombe)" in text
     p = float(re.search(r"p = ([\d.]+) by Barnard", text).group(1))  # type: ignore[union-attr]
     assert 0.01 < p < 0.05
-    assert "off by 5.0 of 255 on average, 7.5 if nothing moved" in text
+    assert "16.0 dB over arm, gripper and object, 13.5 dB if nothing had moved" in text
+    assert "8 of 96 imagined groups taught something; the weights moved by 0.012." in text
+    assert "chance" not in text
+    assert "what differs is chance" in robot_section(rows((12, 30), (21, 30), policy_change=0.0))
 
 
 def test_one_policy_alone_is_not_compared() -> None:
