@@ -172,8 +172,7 @@ class RayBackend(LocalBackend):
     def _lose(self, folder: JobFolder, state: State, reason: str) -> None:
         """Queue it anew where its spec says so, else record the loss."""
         now = time.time()
-        evidence = folder.job().get("finished")
-        if evidence is not None and (folder.home / str(evidence)).is_file():
+        if folder.complete():
             self._end(folder, state, "succeeded", f"{reason}; its outputs are complete")
         elif state.attempt <= folder.job()["spec"]["retries"] and not folder.stop_asked():
             lost = replace(state, state="lost", reason=reason, ended_at=now)

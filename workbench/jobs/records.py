@@ -95,6 +95,11 @@ class JobFolder:
             raise CorruptFileError(f"{self.path / 'job.json'} is not a job of this version; delete {self.path}")
         return found
 
+    def complete(self) -> bool:
+        """Whether the file is there that its kind calls the evidence of finished work (`JobKind.finished`)."""
+        evidence = self.job().get("finished")
+        return evidence is not None and (self.home / str(evidence)).is_file()
+
     def state(self) -> State:
         """Raises CorruptFileError."""
         path = self.path / "state.json"

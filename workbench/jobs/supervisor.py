@@ -111,13 +111,9 @@ class Supervisor:
         return child
 
     def _unseen(self) -> Ended:
-        if self._complete():
+        if self.folder.complete():
             return Ended(None, "its supervisor was killed, so its exit code is not known; its outputs are complete")
         return Ended(None, "neither it nor its supervisor was there any more: was the machine restarted?", lost=True)
-
-    def _complete(self) -> bool:
-        evidence = self.job.get("finished")
-        return evidence is not None and (self.folder.home / str(evidence)).is_file()
 
     def _see_through(self, child: Child) -> None:
         next_sample = time.monotonic() + 1.0
@@ -149,7 +145,7 @@ class Supervisor:
     # -- ending
 
     def _finish_attempt(self, ended: Ended) -> None:
-        if self.folder.stop_asked() and not (ended.exit_code == 0 and self._complete()):
+        if self.folder.stop_asked() and not (ended.exit_code == 0 and self.folder.complete()):
             self._end("cancelled", ended.exit_code, "")
         elif ended.state == "succeeded":
             self._end("succeeded", ended.exit_code, ended.reason)
