@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -15,13 +16,15 @@ QUIET_INTERVAL = 15.0
 
 
 class Progress:
-    """Counts up to `total`."""
+    """Counts up to `total`. Of several processes that train together, the first one says it for all."""
 
     def __init__(self, label: str, total: int, unit: str, initial: int = 0) -> None:
         self.label, self.total, self.unit = label, total, unit
         self._done = self._initial = initial
         self._started = self._said = time.monotonic()
-        self._bar = tqdm(total=total, initial=initial, desc=label, unit=unit) if sys.stderr.isatty() else None
+        self._silent = os.environ.get("RANK", "0") != "0"  # as accelerate and torchrun number processes
+        shown = sys.stderr.isatty() and not self._silent
+        self._bar = tqdm(total=total, initial=initial, desc=label, unit=unit) if shown else None
 
     @property
     def rate(self) -> float:
@@ -32,7 +35,7 @@ class Progress:
         self._done += count
         if self._bar is not None:
             self._bar.update(count)
-        elif time.monotonic() - self._said > QUIET_INTERVAL:
+        elif not self._silent and time.monotonic() - self._said > QUIET_INTERVAL:
             self._said = time.monotonic()
             left = (self.total - self._done) / max(1e-9, self.rate)
             logger.info(
