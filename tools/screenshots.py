@@ -10,23 +10,18 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import io
-import itertools
 import os
-import re
-import secrets
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from lab_server import jupyterlab
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
+from small_png import save
 
 from apps.bench.browser import chromium, served
 from workbench.catalogue.catalogue import Catalogue, CatalogueConfig, newest
@@ -38,12 +33,10 @@ from wovr_core.files import write_bytes
 from wovr_core.run_folder import resolve_run
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser
 
 ROOT = Path(__file__).parents[1]
 SIZES = ((1280, 720), (1920, 1080))
-LARGEST = 300_000
-"""Bytes of a picture; colours are given up until it fits."""
 _PICTURES_THERE = """[...document.images].every(
   (image) => image.complete || image.getBoundingClientRect().top > innerHeight)"""
 _RUN_ALL = """async () => {
@@ -268,86 +261,6 @@ def notebook(browser: Browser, run: Path, scratch: Path, out: Path) -> None:
                 page.wait_for_timeout(900)
                 save(page, out / f"notebook-{name}-{width}.png")
         page.close()
-
-
-@contextlib.contextmanager
-def jupyterlab(work: Path, own: Path, extra: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """JupyterLab over a folder, on a free loopback port, with settings of its own; yields its address and token."""
-    token = secrets.token_hex(16)
-    folders = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
-    settings = {
-        name: str(own / name.lower()) for name in (*folders, "JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR")
-    }
-    command = [
-        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0",
-        "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={work}",
-        "--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-        "--LabApp.expose_app_in_browser=True", "--ServerApp.terminals_enabled=False",
-    ]  # fmt: skip
-    own.mkdir(parents=True)
-    log = own / "lab.log"
-    with log.open("wb") as file:
-        environment = os.environ | settings | extra
-        server = subprocess.Popen(command, env=environment, cwd=work, stdout=file, stderr=subprocess.STDOUT)
-    try:
-        yield address(server, log, token), token
-    finally:
-        server.terminate()
-        try:
-            server.wait(15)
-        except subprocess.TimeoutExpired:
-            server.kill()
-
-
-def address(server: subprocess.Popen[bytes], log: Path, token: str) -> str:
-    """Where JupyterLab answers. Raises WovrError."""
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline and server.poll() is None:
-        found = re.search(r"http://127\.0\.0\.1:(\d+)/", log.read_text(errors="replace"))
-        if found:
-            url = f"http://127.0.0.1:{found[1]}"
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"{url}/api/status?token={token}", timeout=5).close()
-                return url
-        time.sleep(0.2)
-    raise WovrError(f"JupyterLab did not start: {log.read_text(errors='replace')[-500:]}")
-
-
-def save(page: Page, path: Path) -> None:
-    """The page's window as a small PNG: of 256 colours, or fewer, or reduced in size, until it fits."""
-    from PIL import Image
-
-    full = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    for eighths, colours in itertools.product((8, 6, 5, 4), (256, 160, 96, 64)):
-        size = (full.width * eighths // 8, full.height * eighths // 8)
-        picture = full if eighths == 8 else full.resize(size, Image.Resampling.LANCZOS)
-        data = palette_png(picture, colours)
-        if len(data) <= LARGEST:
-            break
-    write_bytes(path, data)
-    print(f"{path} {picture.width}x{picture.height}, {len(data) // 1000} KB, {colours} colours")
-
-
-def palette_png(picture: Any, colours: int) -> bytes:
-    """PNG bytes with a palette fitted to the picture."""
-    from PIL import Image
-
-    # The flat colours of the page exactly; the rest of the palette spread over all colours that occur, each counted
-    # once, as the frames would else take the palette for themselves.
-    def cell(colour: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(channel & 0xF8 | 4 for channel in colour)
-
-    counted = sorted(picture.getcolors(1 << 24), reverse=True)
-    flat = [colour for _, colour in counted[: colours // 8]]
-    occurring = {cell(colour) for _, colour in counted} - set(map(cell, flat))
-    sample = Image.new("RGB", (len(occurring), 1))
-    sample.putdata(sorted(occurring))
-    spread = sample.quantize(colours - len(flat), method=Image.Quantize.MEDIANCUT).getpalette()
-    chosen = Image.new("P", (1, 1))
-    chosen.putpalette([*(channel for colour in flat for channel in colour), *spread[: 3 * (colours - len(flat))]])
-    buffer = io.BytesIO()
-    picture.quantize(palette=chosen, dither=Image.Dither.NONE).save(buffer, format="PNG", optimize=True)
-    return buffer.getvalue()
 
 
 if __name__ == "__main__":
