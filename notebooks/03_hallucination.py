@@ -23,7 +23,7 @@
 # We take the models of the newest whole demo run (or of the starter pack), let the policy act for real, imagine from
 # what it met, audit, and then ask whether hallucinations can be spotted *without* the simulator.
 #
-# About 3 minutes on 2 cores. With `WOVR_NOTEBOOK_FAST=1` there are fewer rollouts; then rates say little, as their
+# About 2 minutes on 2 cores. With `WOVR_NOTEBOOK_FAST=1` there are fewer rollouts; then rates say little, as their
 # intervals tell.
 
 # %%
@@ -112,7 +112,8 @@ before = models.outputs("audit")
 print(f"{models.name:12} false among imagined successes", format_rate(*before["false_success"]))
 print(f"{models.name:12} real among imagined failures ", format_rate(*before["false_failure"]))
 rates = {"false successes, here": audited.false_success, f"in the run {models.name}": before["false_success"]}
-plots.success_rates({label: tuple(rate) for label, rate in rates.items()}, "Share of imagined successes that are false")
+figure = plots.success_rates({k: tuple(rate) for k, rate in rates.items()}, "Imagined successes that are false")
+figure.update_yaxes(title="false (%)")
 
 # %% [markdown]
 # ## Deeper is worse
@@ -184,7 +185,8 @@ _ = ipywidgets.interact(
     tell, threshold=ipywidgets.FloatSlider(0.5, min=0.05, max=0.99, step=0.05, continuous_update=False)
 )
 # %%
-plots.success_rates({f"τ = {t}": (r.count, r.total) for t, r in sweep.items()}, "False successes against the threshold")
+swept = {f"τ = {t}": (r.count, r.total) for t, r in sweep.items()}
+plots.success_rates(swept, "False successes against the threshold").update_yaxes(title="false (%)")
 
 # %% [markdown]
 # ## A score that needs no simulator
