@@ -225,7 +225,8 @@ for entry in entries:
 # %% [markdown]
 # How sure is round 2's verdict? Its new episodes one by one, under the old world model and under the refined one: the pairs
 # tell more than the means. Those that the refinement learned from are drawn too; they do not decide. The rule asks for
-# *better*, not for much better; and an interval over one episode says nothing.
+# *better*, not for much better; and an interval over one episode says nothing. The sampler's noise is drawn anew here, so
+# that a difference which noise can turn around is seen to be one.
 
 # %%
 new = list(EpisodeSet(work / "round2" / "collect" / "episodes"))
