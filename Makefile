@@ -5,16 +5,17 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 RUN ?= demo
 
-.PHONY: help install system demo test test-slow test-all fuzz lint format types screenshots clean
+.PHONY: help install system demo test test-slow test-all fuzz lint format types test-notebooks docs screenshots clean
 
 help:
 	@echo "make demo   install, run the whole WoVR loop on LIBERO, write a report (about 12 minutes on 2 cores)"
 	@echo "make test   install, lint, type-check, run the tests"
 	@echo "make test-all   the slow tests too"
+	@echo "make docs   build the documentation: docs/_build/index.html"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[app,notebook,postgres,ray,tracking,data,large,robot,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[app,notebook,postgres,ray,tracking,data,large,robot,docs,dev]"
 	@touch $@
 
 system:
@@ -46,6 +47,15 @@ test-slow: install
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist load -m slow
 
 test-all: test test-slow
+
+# Each notebook in full, where `make test` takes the fast path through the same cells.
+test-notebooks: install
+	OMP_NUM_THREADS=2 $(BIN)/python tools/notebooks.py --run
+
+# The site, from docs/ and from what the code says of itself; needs no network.
+docs: install
+	$(BIN)/sphinx-build -q -W --keep-going docs docs/_build
+	@echo "docs/_build/index.html"
 
 # Mutants of every file format, 25 times as many as in `make test`: about 20 minutes.
 fuzz: install
