@@ -57,7 +57,7 @@ docs: install
 	$(BIN)/sphinx-build -q -W --keep-going docs docs/_build
 	@echo "docs/_build/index.html"
 
-# Mutants of every file format, 25 times as many as in `make test`: about 20 minutes.
+# Mutants of every file format, 25 times as many as in `make test`: about 5 minutes.
 fuzz: install
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests/fuzz --mutants 5000
 
