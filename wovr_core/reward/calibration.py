@@ -90,9 +90,10 @@ def choose_threshold(
     False positives are failed episodes of which some frame reaches the threshold. Between two episodes' peaks the
     threshold stands half-way (in logits) towards the next higher probability seen, at most 0.999.
 
-    With few failures, one that looks just like a success would set the threshold above all successes, and nothing
-    would ever be rewarded. Where fewer than half of the successes are recognised so, the threshold is the one with the
-    largest difference of the episodes' true- and false-positive rates (Youden 1950), whatever the target.
+    With few failures, one that looks just like a success would set the threshold above all successes; and where
+    successes are rare, calibrated probabilities may stay below the floor. Then nothing would ever be rewarded. Where
+    fewer than half of the successes are recognised so, the threshold is the one, at any height, with the largest
+    difference of the episodes' true- and false-positive rates (Youden 1950), whatever target and floor.
 
     Args:
         p: per held-out episode (T+1,), calibrated.
@@ -103,14 +104,14 @@ def choose_threshold(
     failed = np.sort([float(x.max()) for x, s in zip(p, success, strict=True) if not s.any()])[::-1]
     won = np.array([float(x[s].max()) for x, s in zip(p, success, strict=True) if s.any()])
     allowed = int(np.floor(target_fpr * len(failed) + 1e-9))
-    if allowed >= len(failed) or failed[allowed] < floor:
-        return floor
-    seen = [float(v) for x, s in zip(p, success, strict=True) for v in x[s]]
-    strict = _just_above(float(failed[allowed]), [*seen, *failed])
+    seen = [*(float(v) for x, s in zip(p, success, strict=True) for v in x[s]), *failed]
+    kept = allowed >= len(failed) or failed[allowed] < floor
+    strict = floor if kept else _just_above(float(failed[allowed]), seen)
     if not len(won) or (won >= strict).mean() >= 0.5:
         return strict
-    beaten = [v for v in failed if v >= floor]
-    candidates = [floor, *(_just_above(float(v), [*seen, *failed]) for v in beaten)]
+    if not len(failed):
+        return float(won.min())
+    candidates = [floor, *(_just_above(float(v), seen) for v in failed)]
     # Of equals the strictest.
     return max(candidates, key=lambda t: (float((won >= t).mean() - (failed >= t).mean()), t))
 

@@ -98,6 +98,15 @@ def test_one_failure_that_looks_like_a_success_does_not_end_all_rewards():
     assert 0.81 < kept < 0.82, "where most successes pass, the target holds"
 
 
+def test_rare_successes_below_the_floor_are_still_recognised():
+    won, failed = [0.12, 0.3, 0.45, 0.66], [0.24, 0.05, 0.01, 0.01, 0.01, 0.01]
+    p = [np.array([0.0, v], np.float32) for v in (*won, *failed)]
+    threshold = cal.choose_threshold(p, [np.array([False, i < 4]) for i in range(10)], 0.05)
+    assert 0.05 < threshold <= 0.12, "4 of 4 at 1 of 6 beats 3 of 4 at 0 of 6"
+    alone = cal.choose_threshold(p[:4], [np.array([False, True])] * 4, 0.05)
+    assert alone == pytest.approx(0.12), "without failures all successes pass"
+
+
 def test_the_note_says_when_the_target_was_given_up():
     logits = [np.array([-4.0, 2.0 + i / 10]) for i in range(6)] + [np.array([-4.0, v]) for v in (3.5, -5.0, -5.0, -5.0)]
     success = [np.array([False, i < 6]) for i in range(10)]
