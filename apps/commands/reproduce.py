@@ -26,7 +26,7 @@ def add_commands(commands: Any, common: Any) -> None:
     )
     known = "main, ablations, world-model, corrections, robot, starter, or report"
     parser.add_argument("study", metavar="STUDY", help=known)
-    parser.add_argument("--recipe", default="cpu", help="named configuration (default: cpu)")
+    parser.add_argument("--recipe", help="named configuration (default: cpu; of the robot study, on one task: demo)")
     parser.add_argument(
         "--set", dest="assignments", action="append", default=[], metavar="KEY=VALUE", help="change a key of the recipe"
     )
@@ -94,7 +94,7 @@ def _robot(arguments: argparse.Namespace) -> int:
     from wovr_core.interrupts import polite_interrupts
     from wovr_core.run_folder import resolve_run
 
-    recipe = override(recipes.get(arguments.recipe), arguments.assignments)
+    recipe = override(recipes.get(arguments.recipe or "demo"), arguments.assignments)
     recipes.check(recipe)
     gl.prepare()
     path = resolve_run(f"{arguments.run}-robot")
@@ -128,7 +128,7 @@ def _config(arguments: argparse.Namespace) -> StudyConfig:
 
     return StudyConfig(
         study=arguments.study,
-        recipe=override(recipes.get(arguments.recipe), arguments.assignments),
+        recipe=override(recipes.get(arguments.recipe or "cpu"), arguments.assignments),
         suites=tuple(_suite(text) for text in arguments.tasks) or DEFAULT_SUITES,
         seeds=_numbers(arguments.seeds, "--seeds"),
         only=tuple(arguments.only),
