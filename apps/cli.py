@@ -241,7 +241,7 @@ def _bench(arguments: argparse.Namespace) -> int:
 
     if arguments.name == "list":
         for name in bench.BENCHES:
-            print(name)
+            print(f"{name:10s} {bench.describe(name)}")
         return EXIT_OK
     if arguments.name not in bench.BENCHES:
         raise UnknownNameError("bench", arguments.name, bench.BENCHES)

@@ -6,8 +6,10 @@ it is asked for.
 
 from __future__ import annotations
 
+import ast
 import importlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TypedDict, cast
 
 from wovr_core.errors import UnknownNameError
@@ -46,6 +48,12 @@ def row(name: str, value: float, unit: str, baseline: float | None = None) -> Ro
     """A row, its ratio computed."""
     ratio = value / baseline if baseline else None
     return {"name": name, "value": value, "unit": unit, "baseline": baseline, "ratio": ratio}
+
+
+def describe(name: str) -> str:
+    """The first line of what the bench says of itself, without importing it."""
+    path = Path(__file__).parent / f"{BENCHES[name].rsplit('.', 1)[-1]}.py"
+    return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n")[0]
 
 
 def run(name: str) -> list[Row]:

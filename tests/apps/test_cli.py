@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from apps import bench
 from apps.cli import main
 
 
@@ -118,6 +119,13 @@ def test_recipes_are_listed_and_printed(capsys):
     assert "demo" in capsys.readouterr().out
     assert main(["recipes", "demo"]) == 0
     assert json.loads(capsys.readouterr().out)["name"] == "demo"
+
+
+def test_benches_say_what_they_measure(capsys):
+    assert main(["bench", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(bench.BENCHES)
+    assert all(len(line.split(maxsplit=1)[1]) > 20 for line in lines)
 
 
 def test_the_doctor_reports(capsys):
