@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.reproduce.results import Row
 from workbench.reproduce.tables import table
 from workbench.robot_report import render
-from wovr_core.files import read_json, write_bytes
+from wovr_core.files import read_json, write_bytes, write_json
 from wovr_core.robots.evaluation.statistics import barnard
 from wovr_core.statistics import difference_interval, proportion_interval
 
@@ -24,7 +24,9 @@ Study = tuple[str, int, int]
 
 
 def publish(evaluation: Path, beside: Sequence[str], results: Path, study: Study) -> dict[str, Any]:
-    """Copy report.json, every trial's film and the films of imagined beside recorded actions into results/robot/.
+    """Copy report.json and the films of imagined beside recorded actions into results/robot/.
+
+    The trials' films stay with the evaluation: too many for a repository; the report holds their hashes.
 
     Args:
         evaluation: its folder, with a report.
@@ -34,9 +36,10 @@ def publish(evaluation: Path, beside: Sequence[str], results: Path, study: Study
         For the study's rows: "report" and "films", paths below `results`.
     """
     folder = results / "robot" / "-".join(map(str, study))
-    write_bytes(folder / "report.json", (evaluation / "report.json").read_bytes())
-    for film in sorted((evaluation / "videos").glob("*.mp4")):
-        write_bytes(folder / "videos" / film.name, film.read_bytes())
+    report = read_json(evaluation / "report.json")
+    for policy in report["policies"]:
+        policy["path"] = "/".join(Path(policy["path"]).parts[-2:])  # where it lay on this machine is nobody's business
+    write_json(folder / "report.json", report)
     films = []
     for film in map(Path, beside):
         write_bytes(folder / "beside" / film.name, film.read_bytes())
@@ -131,7 +134,7 @@ def _made_from(row: Row, prefix: str) -> str:
         folder = prefix + row["report"].rsplit("/", 1)[0]
         text += (
             f" The protocol's report: [report.html]({folder}/report.html), made by `wovr reproduce report` from "
-            f"[report.json]({folder}/report.json); a film of every trial: [videos]({folder}/videos)."
+            f"[report.json]({folder}/report.json), which holds the hash of every trial's film."
         )
     return text
 

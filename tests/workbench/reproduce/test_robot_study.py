@@ -44,7 +44,8 @@ def test_the_whole_study_in_the_lab(tmp_path: Path) -> None:
     write_report(results)
     kept = results / "robot" / "libero_object-0-0"
     assert "2 of 2" in (kept / "report.html").read_text() or "0 of 2" in (kept / "report.html").read_text()
-    assert len(list((kept / "videos").glob("*.mp4"))) == 4
+    assert len(list((run / "evaluation" / "videos").glob("*.mp4"))) == 4
+    assert str(run) not in (kept / "report.json").read_text()
     assert all((results / film).stat().st_size > 500 for row in rows for film in row["films"])
     lines.clear()
     assert list(run_robot_study(config, recipe, run, results, lines.append)) == PARTS
