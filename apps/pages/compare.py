@@ -113,7 +113,7 @@ def build(services: Services) -> PageParts:
     """The page."""
     page = ComparePage(services)
     page_html("compare", services, page.answer, plotly_url=plotly_url(), scrubber_url=module_url())
-    return PageParts(router=APIRouter(), head=launch_head("compare"))
+    return PageParts(router=APIRouter(), head=launch_head())
 
 
 def _config(runs: Mapping[str, Path], first: str, second: str) -> dict[str, Any]:

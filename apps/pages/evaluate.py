@@ -19,7 +19,7 @@ def build(services: Services) -> PageParts:
     """The page. Who may launch is decided by workbench.launching.launcher at each question."""
     desk = EvaluationDesk(Launcher(services.jobs), lambda: runs_of(services))
     page_html("evaluate", services, desk.handle)
-    return PageParts(router=APIRouter(), head=launch_head("evaluate"))
+    return PageParts(router=APIRouter(), head=launch_head())
 
 
 def runs_of(services: Services) -> Mapping[str, Path]:

@@ -69,7 +69,7 @@ def launch_url(suffix: str) -> str:
     return f"{PREFIX}/launch-{_file(suffix)[1]}{suffix}"
 
 
-def launch_head(name: str) -> str:
+def launch_head() -> str:
     """For a page's <head>: the form's style and the pages' own."""
     links = (launch_url(".css"), asset_url("jobs.css"))
     return "\n".join(f'<link rel="stylesheet" href="{url}">' for url in links)

@@ -12,4 +12,4 @@ def build(services: Services) -> PageParts:
     """The page over the app's jobs. Who may launch is decided by workbench.launching.launcher at each question."""
     desk = launch_desk(services)
     page_html("train", services, desk.handle, plotly_url=plotly_url())
-    return PageParts(router=launch_router(), head=launch_head("train"))
+    return PageParts(router=launch_router(), head=launch_head())

@@ -1,6 +1,6 @@
 """Commands that need a launcher of their own: training on GPUs, and RLinf on an exported folder.
 
-`rlinf` is a kind of job whose folder `wovr export` is to write (not there yet): here is how it is started.
+`rlinf` is a kind of job on a folder that `wovr export rlinf` wrote: here is how it is started.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +18,7 @@ from workbench.server.roles import Role, User
 from workbench.store.checkpoints import checkpoints_of
 from wovr_core.errors import UnknownNameError, WovrError
 
+log = logging.getLogger("wovr.launching")
 MAX_POLICIES = 12
 MAX_RESULTS = 100
 _FIELDS = {"trials": int, "temperature": float, "max_steps": int, "seed": int}
@@ -53,6 +55,9 @@ class EvaluationDesk:
             return {"error": str(error), "fields": error.fields}
         except WovrError as error:
             return {"error": str(error)}
+        except OSError as error:
+            log.warning("%s", error)
+            return {"error": f"the disk says: {error.strerror or error}"}
 
     def _home_runs(self) -> dict[str, Path]:
         """Only runs below the launcher's home can be worked in."""

@@ -54,7 +54,7 @@ class Scrubber(anywidget.AnyWidget):
         self._author = author or system_user()
         self._heard: dict[str, list[Callable[[Mapping[str, Any]], None]]] = {"branch": [], "navigate": [], "open": []}
         payload = _payload(shown, real, options)
-        self._desk = SpanDesk(self._store, payload.id, payload.frames)
+        self._desk = SpanDesk(self._store, payload.id, payload.frames, payload.meta["can_edit"])
         super().__init__(meta=payload.meta, packs=payload.pack_bytes(), spans=self._desk.spans(), theme=theme)
         self.on_msg(self._receive)
 
@@ -63,7 +63,7 @@ class Scrubber(anywidget.AnyWidget):
         payload = _payload(shown, real, options)
         if self._heard["branch"]:
             payload = payload.with_meta(can_branch=True)
-        self._desk = SpanDesk(self._store, payload.id, payload.frames)
+        self._desk = SpanDesk(self._store, payload.id, payload.frames, payload.meta["can_edit"])
         with self.hold_sync():
             self.packs = payload.pack_bytes()
             self.spans = self._desk.spans()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -130,6 +131,15 @@ def test_the_desk_refuses_by_field(desk: EvaluationDesk, message: dict[str, Any]
     for question in ("check", "evaluate"):
         assert field in ask(desk, ask=question, key="a-long-enough-key", **message)["fields"]
     assert not desk.launcher.jobs()
+
+
+@pytest.mark.fault
+def test_a_disk_error_is_an_answer(desk: EvaluationDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("workbench.launching.evaluation_desk.checkpoints_of", full)
+    assert ask(desk, ask="runs") == {"error": "the disk says: No space left on device"}
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ pytest.importorskip("anywidget")
 
 from workbench.scrubber import MODULE_PATH
 from workbench.scrubber.span_log import SpanLog
+from workbench.side_by_side import side_by_side
 from workbench.widgets import Scrubber
 from wovr_core.types import Episode, Rollout
 
@@ -82,3 +83,13 @@ def test_callbacks_hear_branch_and_navigate(
     assert [message["kind"] for message in heard] == ["branch", "navigate"]
     widget.show(make_episode())
     assert (widget.meta["id"], widget.meta["can_branch"]) == ("e0", True)
+
+
+def test_what_is_open_for_reading_only_takes_no_spans(
+    make_rollout: Callable[..., Rollout], sent: list[dict[str, Any]]
+) -> None:
+    both = side_by_side(make_rollout("r0"), make_rollout("r1"), id="both", titles=("first", "second"))
+    widget = Scrubber(both)
+    _arrive(widget, _edit("e1", both.id))
+    assert "reading only" in sent[-1]["error"]
+    assert widget.annotations == []
