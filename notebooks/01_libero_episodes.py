@@ -282,6 +282,3 @@ for name, fault in expected.items():
 # under its actions. A policy trained on turned pictures fails silently; an hour with this table is cheaper.
 #
 # Next: [a world model that follows actions](02_world_model.ipynb).
-
-# %%
-env.close()

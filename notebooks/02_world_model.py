@@ -271,7 +271,3 @@ for steps in (2, 5):
 # More steps sharpen, which PSNR does not honour. A measure has its blind spots too.
 #
 # Next: [watching a world model hallucinate](03_hallucination.ipynb).
-
-# %%
-simulator.close()
-assert window.shape[0] == CONTEXT_FRAMES + CHUNK

@@ -50,3 +50,22 @@ def test_each_leads_to_the_next(script: Path) -> None:
     following = SCRIPTS[SCRIPTS.index(script) + 1 :][:1]
     for other in following:
         assert f"({other.stem}.ipynb)" in script.read_text(encoding="utf-8"), "a link at the end"
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_controls_still_work_when_all_cells_have_run(script: Path) -> None:
+    """What a slider calls later must not have been closed by a cell below it."""
+    tree = ast.parse(script.read_text(encoding="utf-8"))
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    closed = {
+        call.func.value.id
+        for call in calls
+        if isinstance(call.func, ast.Attribute) and call.func.attr == "close" and isinstance(call.func.value, ast.Name)
+    }
+    functions = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    for call in calls:
+        if ast.unparse(call.func).rsplit(".", 1)[-1] in ("interact", "Steering"):
+            used = {node.id for node in ast.walk(call) if isinstance(node, ast.Name)}
+            for name in used & functions.keys():
+                used |= {node.id for node in ast.walk(functions[name]) if isinstance(node, ast.Name)}
+            assert not used & closed, ast.unparse(call)
