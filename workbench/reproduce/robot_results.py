@@ -133,8 +133,8 @@ def _made_from(row: Row, prefix: str) -> str:
     if "report" in row:
         folder = prefix + row["report"].rsplit("/", 1)[0]
         text += (
-            f" The protocol's report: [report.html]({folder}/report.html), made by `wovr reproduce report` from "
-            f"[report.json]({folder}/report.json), which holds the hash of every trial's film."
+            f" The protocol's report is [report.json]({folder}/report.json), with the hash of every trial's film; "
+            "`wovr reproduce report` writes it as a page, `report.html`, beside it."
         )
     return text
 
