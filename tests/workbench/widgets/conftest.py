@@ -50,6 +50,10 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
     root = tmp_path_factory.mktemp("lab")
     work = root / "work"
     work.mkdir()
+    # All cells are drawn at once: one that is laid out only when scrolled to can stay hidden from a click.
+    tracker = root / "jupyterlab_settings_dir" / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
+    tracker.parent.mkdir(parents=True)
+    tracker.write_text(json.dumps({"windowingMode": "none"}))
     token = secrets.token_hex(16)
     own = {
         name: str(root / name.lower())
