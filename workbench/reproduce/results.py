@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +35,24 @@ class Results:
         return any(identity(row) == identity(wanted) and row.get("config") == config for row in self.rows())
 
     def put(self, rows: Sequence[Row]) -> None:
-        """Add rows; one of the same identity is replaced."""
+        """Add rows; one of the same identity is replaced. Runs of other seeds or suites may share the file."""
         commit = current_commit()
         new = {identity(row): row | {"commit": commit} for row in rows}
-        kept = [row for row in self.rows() if identity(row) not in new]
-        ordered = sorted([*kept, *new.values()], key=lambda row: [str(v).zfill(6) for v in identity(row)])
-        write_json(self.path, {"command": self.command, "commit": commit, "rows": ordered})
+        with self._alone():
+            kept = [row for row in self.rows() if identity(row) not in new]
+            ordered = sorted([*kept, *new.values()], key=lambda row: [str(v).zfill(6) for v in identity(row)])
+            write_json(self.path, {"command": self.command, "commit": commit, "rows": ordered})
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Between reading and writing nobody else writes: a lock on the folder, as the file is replaced each time."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
 
 def identity(row: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -1,7 +1,9 @@
 """Arms differ in their switches only; rows are written once, whole, and are found again."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -98,3 +100,15 @@ def test_switches_are_told_in_words():
     assert find_arm("wovr").switches == ""
     assert find_arm("without_kir").switches == "no KIR"
     assert find_arm("wmpo").switches.count(",") == 4
+
+
+def test_runs_of_other_seeds_may_share_the_file(tmp_path: Path) -> None:
+    def run(seed: int) -> None:
+        results = Results(tmp_path / "new" / "main.json", "wovr reproduce main")
+        for task in range(20):
+            results.put([{"suite": "s", "task": task, "arm": "wovr", "seed": seed}])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(run, range(4)))
+    kept = Results(tmp_path / "new" / "main.json", "").rows()
+    assert sorted((row["seed"], row["task"]) for row in kept) == [(s, t) for s in range(4) for t in range(20)]
