@@ -38,22 +38,18 @@ def _run_cell(page: Any, index: int) -> None:
             return
         if resting.count():
             cell.locator(".cm-content").click(timeout=90_000)
-            page.keyboard.press("Shift+Enter")
+            page.keyboard.press("Control+Enter")  # not Shift: that adds a cell each time
         page.wait_for_timeout(2000)
     raise AssertionError(f"cell {index} has no output")
 
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
-    """JupyterLab on a free loopback port, with folders of its own; `write(name, *cells)` makes a notebook in `work`,
-    `run_cell(page, index)` runs a cell that has an output."""
+    """JupyterLab on a free loopback port, with folders of its own; `write(name, *cells)` makes a notebook in `work`
+    and returns its address, `run_cell(page, index)` runs a cell that has an output."""
     root = tmp_path_factory.mktemp("lab")
     work = root / "work"
     work.mkdir()
-    # All cells are drawn at once: one that is laid out only when scrolled to can stay hidden from a click.
-    tracker = root / "jupyterlab_settings_dir" / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
-    tracker.parent.mkdir(parents=True)
-    tracker.write_text(json.dumps({"windowingMode": "none"}))
     token = secrets.token_hex(16)
     own = {
         name: str(root / name.lower())
@@ -74,8 +70,13 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
         server = subprocess.Popen(command, env=environment, cwd=work, stdout=log, stderr=subprocess.STDOUT)
     try:
         url = _address(root / "lab.log", server, token)
-        write = lambda name, *cells: _write(work / name, *cells)  # noqa: E731
-        yield SimpleNamespace(url=url, token=token, work=work, write=write, run_cell=_run_cell)
+
+        def write(name: str, *cells: str) -> str:
+            _write(work / name, *cells)
+            # In a workspace of its own: the default one opens what an earlier test left open, in front of it.
+            return f"{url}/lab/workspaces/{Path(name).stem}/tree/{name}?token={token}"
+
+        yield SimpleNamespace(work=work, write=write, run_cell=_run_cell)
     finally:
         server.terminate()
         try:

@@ -40,12 +40,12 @@ launch"""
 
 def test_gallery_scrubber_launch_and_watch(lab: SimpleNamespace, make_run: Callable[..., Path]) -> None:
     make_run(lab.work / "runs", "a")
-    lab.write("work.ipynb", GALLERY, LAUNCH, "JobWatch(launch.job)")
+    address = lab.write("work.ipynb", GALLERY, LAUNCH, "JobWatch(launch.job)")
     with chromium() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         problems: list[str] = []
         page.on("pageerror", lambda error: problems.append(str(error)))
-        page.goto(f"{lab.url}/lab/tree/work.ipynb?token={lab.token}")
+        page.goto(address)
         page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").first.wait_for(state="attached", timeout=SLOW)
 
         lab.run_cell(page, 0)

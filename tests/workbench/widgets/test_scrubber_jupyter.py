@@ -61,8 +61,8 @@ SHARED = [
 def driver(lab: SimpleNamespace) -> Iterator[Any]:
     with chromium() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 900})
-        lab.write("scrub.ipynb", CELL, "scrubber.seek(77)")
-        page.goto(f"{lab.url}/lab/tree/scrub.ipynb?token={lab.token}")
+        address = lab.write("scrub.ipynb", CELL, "scrubber.seek(77)")
+        page.goto(address)
         page.locator(".jp-Notebook .jp-CodeCell").first.click(timeout=90_000)
         indicator = page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").first
         indicator.wait_for(state="attached", timeout=60_000)
