@@ -10,7 +10,7 @@ RUN ?= demo
 help:
 	@echo "make demo   install, run the whole WoVR loop on LIBERO, write a report (about 12 minutes on 2 cores)"
 	@echo "make test   install, lint, type-check, run the tests"
-	@echo "make test-all   the slow tests too"
+	@echo "make test-all   the slow tests and the whole notebooks too"
 	@echo "make docs   build the documentation: docs/_build/index.html"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -46,7 +46,7 @@ test: lint types
 test-slow: install
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist load -m slow
 
-test-all: test test-slow
+test-all: test test-slow test-notebooks
 
 # Each notebook in full, where `make test` takes the fast path through the same cells.
 test-notebooks: install
