@@ -41,7 +41,7 @@ def imagine_groups(
 
     start = env.reset(rows, sampler_seeds)
     frame, previous = start.frames, start.previous_actions
-    frames, p_success = [frame[:, None]], [start.p_success[:, None]]
+    frames, p_success, p_outcome = [frame[:, None]], [start.p_success[:, None]], [start.p_outcome]
     chunks_taken = []
     for _ in range(chunks):
         chunk = policy.act(frame, instructions, previous, temperature=temperature, generator=generator)
@@ -49,10 +49,13 @@ def imagine_groups(
         chunks_taken.append(chunk)
         frames.append(imagined.frames)
         p_success.append(imagined.p_success)
+        p_outcome.append(imagined.p_outcome)
         frame, previous = imagined.frames[:, -1], chunk.actions[:, -1]
 
     all_frames = torch.cat(frames, 1).numpy()  # (B, K*C+1, H, W, 3)
     all_p = torch.cat(p_success, 1).float()  # (B, K*C+1)
+    known = [p for p in p_outcome if p is not None]
+    outcomes = torch.stack(known, 1).numpy() if known else None  # (B, K+1)
     actions = torch.cat([c.actions for c in chunks_taken], 1).numpy()
     tokens = torch.stack([c.tokens for c in chunks_taken], 1).numpy()
     log_probs = torch.stack([c.log_probs for c in chunks_taken], 1).numpy()
@@ -80,6 +83,7 @@ def imagine_groups(
                 p_success=all_p[row].numpy(),
                 loss_mask=masks[row],
                 reward=float(rewards[row]),
+                p_outcome=None if outcomes is None else outcomes[row],
                 versions=dict(versions or {}),
                 info={"keyframe": keyframe.reason, "success_threshold": f"{env.config.success_threshold:.6f}"},
             )

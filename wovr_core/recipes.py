@@ -223,6 +223,8 @@ def check(recipe: Recipe) -> None:
     }
     if len(set(sizes.values())) > 1:
         raise WovrError(f"all frame sizes must agree, got {', '.join(f'{k}={v}' for k, v in sizes.items())}")
+    if recipe.rl.outcome_worth and not recipe.reward.model.outcome:
+        raise WovrError("rl.outcome_worth needs a classifier that predicts outcomes: --set reward.model.outcome=true")
     states = environment_of(recipe.env).evaluation_states
     if not 1 <= recipe.evaluate.trials <= states:
         raise WovrError(

@@ -80,6 +80,22 @@ def test_reward_and_mask_follow_the_first_success(policy, world_model, make_epis
     assert group.rewards.tolist() == [pytest.approx(winner.reward), 0, 0]
 
 
+def test_outcomes_are_predicted_at_the_start_and_after_each_chunk(policy, world_model, make_episode):
+    def brightness(frames, instructions):
+        return frames.float().mean(dim=(1, 2, 3)) / 255
+
+    env = WorldModelEnv(world_model, never, ImaginationConfig(solver_steps=1), brightness)
+    start = keyframe(make_episode(size=SIZE), 12, "contact")
+    (group,) = imagine_groups(
+        policy, env, [start], group_size=2, chunks=CHUNKS, temperature=1.0, discount=0.9, seed=5
+    )  # fmt: skip
+    for rollout in group.rollouts:
+        np.testing.assert_allclose(rollout.p_outcome, rollout.frames[::8].mean(axis=(1, 2, 3)) / 255, rtol=1e-5)
+        assert rollout.reward == 0
+    (without,) = imagine(policy, world_model, [start], never)
+    assert without.rollouts[0].p_outcome is None
+
+
 def test_the_same_seed_imagines_the_same(policy, world_model, make_episode):
     starts = [keyframe(make_episode(size=SIZE), step, "contact") for step in (3, 20)]
     first, again, other = (imagine(policy, world_model, starts, never, seed=s) for s in (5, 5, 6))

@@ -44,6 +44,7 @@ _ROLLOUT_ARRAYS = {
     "log_probs": (np.float32, 3, True),
     "p_success": (np.float32, 1, True),
     "loss_mask": (np.bool_, 2, True),
+    "p_outcome": (np.float32, 1, False),
 }
 
 

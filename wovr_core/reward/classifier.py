@@ -37,6 +37,9 @@ class RewardConfig:
     blur: float = 0.5
     """Share of frames softened as a world model softens them."""
     label_smoothing: float = 0.02
+    outcome: bool = False
+    """Say beside "is it done" also "will it be done": a second output, for rollouts that end before the task does
+    (`rl.outcome_worth`)."""
     seed: int = 0
 
 
@@ -76,7 +79,7 @@ class RewardClassifier(nn.Module):
         self.stages = nn.ModuleList(
             [_Stage(w, w, 1, e), _Stage(w, 2 * w, 2, e), _Stage(2 * w, 2 * w, 1, e), _Stage(2 * w, 4 * w, 2, e)]
         )
-        self.head = nn.Sequential(nn.Linear(8 * w + e, 2 * w), nn.SiLU(), nn.Linear(2 * w, 1))
+        self.head = nn.Sequential(nn.Linear(8 * w + e, 2 * w), nn.SiLU(), nn.Linear(2 * w, 2 if config.outcome else 1))
         self.register_buffer("temperature", torch.ones(()))
         self.register_buffer("bias", torch.zeros(()))
         self.temperature: torch.Tensor
@@ -98,7 +101,7 @@ class RewardClassifier(nn.Module):
             embeddings: (N, E) of the instructions.
 
         Returns:
-            (N,)
+            (N, 1), or (N, 2) with `outcome`: of success now, and of success in the end.
         """
         if embeddings.shape != (len(pixels), self.config.embedding_dim):
             raise WovrError(
@@ -110,7 +113,7 @@ class RewardClassifier(nn.Module):
         for stage in self.stages:
             x = stage(x, e)
         pooled = torch.cat([x.mean(dim=(2, 3)), x.amax(dim=(2, 3)), e], dim=1)
-        return self.head(pooled)[:, 0].float()
+        return self.head(pooled).float()
 
     def loss(
         self,
@@ -119,6 +122,7 @@ class RewardClassifier(nn.Module):
         labels: torch.Tensor,
         weights: torch.Tensor,
         generator: torch.Generator,
+        outcomes: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, dict[str, float]]:
         """Weighted binary cross-entropy on augmented frames.
 
@@ -128,19 +132,44 @@ class RewardClassifier(nn.Module):
             labels: (N,) in {0, 1}.
             weights: (N,), see `labels.balanced_weights`.
             generator: of the augmentation.
+            outcomes: (N,) in {0, 1}, NaN where unknown; needed with `outcome`, and read only there.
         """
         logits = self(augment(self.pixels(frames), self.config, generator), embeddings)
-        target = labels.float()
+        loss = self._cross_entropy(logits[:, 0], labels.float(), weights)
+        with torch.no_grad():
+            right = ((logits[:, 0] > 0) == (labels > 0.5)).float().mean()
+        metrics = {"reward/loss": float(loss.detach()), "reward/accuracy": float(right)}
+        if self.config.outcome:
+            assert outcomes is not None
+            known = ~outcomes.isnan()
+            later = self._cross_entropy(logits[known, 1], outcomes[known].float(), weights[known])
+            loss, metrics["reward/outcome_loss"] = loss + later, float(later.detach())
+        return loss, metrics
+
+    def _cross_entropy(self, logits: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         smooth = self.config.label_smoothing
         each = F.binary_cross_entropy_with_logits(logits, target * (1 - 2 * smooth) + smooth, reduction="none")
-        loss = (each * weights).sum() / weights.sum()
-        with torch.no_grad():
-            right = ((logits > 0) == (target > 0.5)).float().mean()
-        return loss, {"reward/loss": float(loss.detach()), "reward/accuracy": float(right)}
+        return (each * weights).sum() / weights.sum().clamp(min=1e-6)
 
     @torch.no_grad()
     def logits(self, frames: torch.Tensor, embeddings: torch.Tensor, batch: int = 256) -> torch.Tensor:
-        """Uncalibrated logits (N,) of u8 frames (N, H, W, 3), in eval mode."""
+        """Uncalibrated logits (N,) of success in u8 frames (N, H, W, 3), in eval mode."""
+        return self._outputs(frames, embeddings, batch)[:, 0]
+
+    @torch.no_grad()
+    def p_outcome(self, frames: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
+        """Probability (N,) that what u8 frames (N, H, W, 3) show will end in success, in eval mode; uncalibrated.
+
+        Raises:
+            WovrError: the classifier was not built with `outcome`.
+        """
+        if not self.config.outcome:
+            raise WovrError(
+                "this reward classifier does not predict outcomes; train one with reward.model.outcome=true"
+            )
+        return torch.sigmoid(self._outputs(frames, embeddings)[:, 1])
+
+    def _outputs(self, frames: torch.Tensor, embeddings: torch.Tensor, batch: int = 256) -> torch.Tensor:
         self.eval()
         parts = zip(frames.split(batch), embeddings.split(batch), strict=True)
         return torch.cat([self(self.pixels(f), e) for f, e in parts])
@@ -151,15 +180,25 @@ class RewardClassifier(nn.Module):
 
     def reward_function(self, embed: Embed) -> Callable[[torch.Tensor, Sequence[str]], torch.Tensor]:
         """What `WorldModelEnv` is handed: frames and instructions -> p_success; each instruction is embedded once."""
-        cache: dict[str, torch.Tensor] = {}
+        return _embedding_once(self.p_success, embed)
 
-        def judge(frames: torch.Tensor, instructions: Sequence[str]) -> torch.Tensor:
-            missing = [text for text in dict.fromkeys(instructions) if text not in cache]
-            if missing:
-                cache.update(zip(missing, embed(missing), strict=True))
-            return self.p_success(frames, torch.stack([cache[text] for text in instructions]))
+    def outcome_function(self, embed: Embed) -> Callable[[torch.Tensor, Sequence[str]], torch.Tensor] | None:
+        """The same for p_outcome; None for a classifier without `outcome`."""
+        return _embedding_once(self.p_outcome, embed) if self.config.outcome else None
 
-        return judge
+
+def _embedding_once(
+    judge: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], embed: Embed
+) -> Callable[[torch.Tensor, Sequence[str]], torch.Tensor]:
+    cache: dict[str, torch.Tensor] = {}
+
+    def judge_texts(frames: torch.Tensor, instructions: Sequence[str]) -> torch.Tensor:
+        missing = [text for text in dict.fromkeys(instructions) if text not in cache]
+        if missing:
+            cache.update(zip(missing, embed(missing), strict=True))
+        return judge(frames, torch.stack([cache[text] for text in instructions]))
+
+    return judge_texts
 
 
 def augment(pixels: torch.Tensor, config: RewardConfig, generator: torch.Generator) -> torch.Tensor:

@@ -38,6 +38,8 @@ class LabelledFrames:
     """(N,), before balancing."""
     episodes: tuple[str, ...]
     """N ids, by which training and held-out sets are kept apart."""
+    outcomes: FloatArray
+    """(N,) 1 where the episode succeeds at this frame or later, 0 where it never does again, NaN where nobody knows."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -79,7 +81,13 @@ def label_episodes(episodes: Sequence[Episode], config: LabelConfig | None = Non
         labels=np.concatenate([e.success[i] for e, i, _ in parts]).astype(bool),
         weights=np.concatenate([w for *_, w in parts]),
         episodes=tuple(e.id for e, i, _ in parts for _ in i),
+        outcomes=np.concatenate([outcomes_of(e.success)[i] for e, i, _ in parts]),
     )
+
+
+def outcomes_of(success: BoolArray) -> FloatArray:
+    """(T+1,) -> (T+1,): 1 at each frame at or after which the predicate holds, else 0."""
+    return np.logical_or.accumulate(success[::-1])[::-1].astype(np.float32)
 
 
 def merge(parts: Sequence[LabelledFrames]) -> LabelledFrames:
@@ -92,6 +100,7 @@ def merge(parts: Sequence[LabelledFrames]) -> LabelledFrames:
         labels=np.concatenate([p.labels for p in parts]),
         weights=np.concatenate([p.weights for p in parts]),
         episodes=tuple(e for p in parts for e in p.episodes),
+        outcomes=np.concatenate([p.outcomes for p in parts]),
     )
 
 

@@ -39,12 +39,16 @@ class GroupBatch:
     """(G,)"""
 
 
-def of_rollouts(group: RolloutGroup, post_success_mask: bool = True) -> GroupBatch:
+def of_rollouts(
+    group: RolloutGroup, post_success_mask: bool = True, outcome_worth: float = 0.0, discount: float = 1.0
+) -> GroupBatch:
     """A group of imagined rollouts.
 
     Args:
         post_success_mask: whether steps after the first success are left out (WoVR), or count like the others (the
             ablation).
+        outcome_worth: what a predicted success after the end is worth beside an imagined one, see `returns_of`.
+        discount: of that prediction, per imagined action.
     """
     rollouts = group.rollouts
     loss_mask = torch.stack([torch.from_numpy(r.loss_mask) for r in rollouts])
@@ -55,8 +59,34 @@ def of_rollouts(group: RolloutGroup, post_success_mask: bool = True) -> GroupBat
         tokens=torch.stack([torch.from_numpy(r.action_tokens) for r in rollouts]),
         log_probs=torch.stack([torch.from_numpy(r.log_probs) for r in rollouts]),
         loss_mask=loss_mask if post_success_mask else torch.ones_like(loss_mask),
-        returns=torch.from_numpy(group.rewards),
+        returns=torch.from_numpy(returns_of(group, outcome_worth, discount)),
     )
+
+
+def returns_of(group: RolloutGroup, outcome_worth: float, discount: float) -> FloatArray:
+    """(G,): each rollout's reward or, where it did not succeed, what its last frame promises.
+
+        R_i = γ^(n_i - 1) with a success at action n_i,     R_i = w γ^(T_i) p_outcome(o_T_i) without
+
+    A value at the end of a short rollout, as in MBPO (arXiv 1906.08253) and Dreamer (arXiv 1912.01603): what is decided
+    at a grasp is learned from the frames just after it, before the world model has lost the object.
+
+    Raises:
+        WovrError: a worth is given, but the rollouts carry no prediction.
+    """
+    returns = group.rewards.copy()
+    if not outcome_worth:
+        return returns
+    for i, rollout in enumerate(group.rollouts):
+        if rollout.p_outcome is None:
+            raise WovrError(
+                f"rollout {rollout.id} carries no predicted outcome: its reward classifier was trained without "
+                "reward.model.outcome; train it with --set reward.model.outcome=true, or set rl.outcome_worth=0"
+            )
+        if not rollout.reward:
+            steps = CHUNK * (len(rollout.p_outcome) - 1)
+            returns[i] = outcome_worth * discount**steps * rollout.p_outcome[-1]
+    return returns
 
 
 def of_episodes(episodes: Sequence[Episode], discount: float, post_success_mask: bool = True) -> GroupBatch:

@@ -167,7 +167,7 @@ def make_env(simulator: Simulator, solver_steps: int, chunks: int) -> WorldModel
     model, _ = load_world_model(simulator.world_model)
     reward, calibration, _ = load_reward(simulator.reward)
     config = ImaginationConfig(solver_steps=solver_steps, max_chunks=chunks, success_threshold=calibration.threshold)
-    return WorldModelEnv(model, reward.reward_function(embed_tensor), config)
+    return WorldModelEnv(model, reward.reward_function(embed_tensor), config, reward.outcome_function(embed_tensor))
 
 
 def draw_keyframes(keyframes: Sequence[Keyframe], count: int, seed: int, *purpose: str | int) -> list[Keyframe]:

@@ -81,4 +81,5 @@ def believed_until(rollout: Rollout, frame: int) -> Rollout:
     mask = mask_from_frame(torch.from_numpy(rollout.loss_mask)[None], 0, min(frame, len(rollout.actions)))[0].numpy()
     success = imagined_success_step(rollout)
     believed = success is not None and success < frame
-    return replace(rollout, loss_mask=mask, reward=rollout.reward if believed else 0.0)
+    outcomes = None if rollout.p_outcome is None else rollout.p_outcome[: (max(frame, 1) - 1) // CHUNK + 1]
+    return replace(rollout, loss_mask=mask, reward=rollout.reward if believed else 0.0, p_outcome=outcomes)

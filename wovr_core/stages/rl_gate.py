@@ -159,4 +159,5 @@ def shortened(rollout: Rollout, chunks: int) -> Rollout:
         p_success=rollout.p_success[: steps + 1],
         loss_mask=rollout.loss_mask[:chunks],
         reward=rollout.reward if succeeded_at <= steps else 0.0,
+        p_outcome=None if rollout.p_outcome is None else rollout.p_outcome[: chunks + 1],
     )

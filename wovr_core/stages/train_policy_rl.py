@@ -46,6 +46,12 @@ class PolicyRLConfig:
     grpo: GRPOConfig = field(default_factory=GRPOConfig)
     success_share: tuple[float, float] = (0.1, 0.9)
     """Groups of which fewer or more siblings succeed are dropped."""
+    outcome_worth: float = 0.0
+    """What the reward classifier's prediction at a rollout's end is worth, where it did not succeed; an imagined
+    success is worth 1. Needs reward.model.outcome; 0 leaves the prediction out."""
+    least_spread: float = 0.15
+    """With outcome_worth: groups whose returns lie closer together than this are dropped, in place of
+    `success_share`."""
     epochs: int = 2
     """Passes over each update's groups."""
     learning_rate: float = 2e-5
@@ -141,11 +147,14 @@ def run(
                     write_rollout(folder.path / "rollouts", rollout)
             audited = gate.audit(update, groups)
             batches = [
-                of_rollouts(gate.admit(group), config.post_success_mask)
+                of_rollouts(gate.admit(group), config.post_success_mask, config.outcome_worth, config.discount)
                 for group in corrections.bound(groups)
                 if gate.chunks[group.rollouts[0].task.task]
             ]
-            batches += [of_rollouts(group) for group in corrections.replayed(update)]
+            batches += [
+                of_rollouts(group, outcome_worth=config.outcome_worth, discount=config.discount)
+                for group in corrections.replayed(update)
+            ]
             metrics = learn(policy, optimizer, batches, config, tally)
             bounded = {"bounded_rollouts": float(corrections.bounded)} if inputs.corrections else {}
             training.log(_summary(groups) | metrics | audited | bounded)
@@ -198,6 +207,8 @@ def learn(
 
 def is_informative(batch: GroupBatch, config: PolicyRLConfig) -> bool:
     """Whether the group's members ended differently enough to learn from; the others are dropped."""
+    if config.outcome_worth:
+        return float(batch.returns.max() - batch.returns.min()) >= config.least_spread
     return not is_degenerate(batch.returns) and has_contrast(batch.returns > 0, *config.success_share)
 
 

@@ -114,11 +114,14 @@ def fit(
     """
     samples = label_episodes(episodes, config.labels)
     imagined = label_episodes([as_imagined(world_model, e, config, seed) for e in episodes], config.labels)
+    if config.model.outcome:  # which is asked for in the midst of an episode, too
+        midst = label_episodes([as_imagined(world_model, e, config, seed, True) for e in episodes], config.labels)
+        samples, imagined = merge([samples, samples]), merge([imagined, midst])
     corrected = label_corrections(corrections) if corrections else None
     if corrected:
         samples, imagined = merge([samples, corrected[0]]), merge([imagined, corrected[1]])
     real, drawn = torch.from_numpy(samples.frames), torch.from_numpy(imagined.frames)
-    labels = torch.from_numpy(samples.labels)
+    labels, outcomes = torch.from_numpy(samples.labels), torch.from_numpy(samples.outcomes)
     weights = torch.from_numpy(balanced_weights(samples.labels, samples.weights))
     texts = sorted(set(samples.instructions))
     embeddings = embed_tensor(texts)
@@ -133,8 +136,9 @@ def fit(
             chosen = torch.multinomial(weights, config.batch, replacement=True, generator=generator)
             half = config.batch // 2
             frames = torch.cat([real[chosen[:half]], drawn[chosen[half:]]])
+            even = torch.ones(config.batch)
             loss, metrics = classifier.loss(
-                frames, embeddings[text_of[chosen]], labels[chosen], torch.ones(config.batch), generator
+                frames, embeddings[text_of[chosen]], labels[chosen], even, generator, outcomes[chosen]
             )
             optimizer.zero_grad()
             loss.backward()
@@ -166,19 +170,25 @@ def episode_logits(classifier: RewardClassifier, episode: Episode) -> FloatArray
     return classifier.logits(torch.from_numpy(episode.frames), embedding).numpy()
 
 
-def as_imagined(world_model: WorldModel, episode: Episode, config: RewardTrainingConfig, seed: int) -> Episode:
+def as_imagined(
+    world_model: WorldModel, episode: Episode, config: RewardTrainingConfig, seed: int, midst: bool = False
+) -> Episode:
     """The episode as the world model draws it: its last chunks imagined in closed loop under its own actions, what
     came before through the autoencoder. How many chunks is drawn for each episode, so that all depths occur.
+
+    midst: imagine as many chunks anywhere in the episode.
     """
-    generator = numpy_generator(seed, "as_imagined", episode.id)
+    generator = numpy_generator(seed, "as_imagined_midst" if midst else "as_imagined", episode.id)
     chunks = min(int(generator.integers(3, config.imagined_chunks + 1)), episode.length // CHUNK)
     start = episode.length - chunks * CHUNK
+    if midst:
+        start = int(generator.integers(start + 1))
     with autocast():
         codec = world_model.codec
         frames = codec.decode_frames(codec.encode_frames(torch.from_numpy(episode.frames))).numpy()
     if chunks:
         noise = derive_seed(seed, "as_imagined_noise", episode.id)
-        frames[start + 1 :] = imagine_episode(
+        frames[start + 1 : start + 1 + chunks * CHUNK] = imagine_episode(
             world_model, episode.frames, episode.actions, chunks, config.solver_steps, noise, start
         )
     return replace(episode, frames=frames)

@@ -50,6 +50,8 @@ class ImaginedStart:
     """(B,)"""
     previous_actions: torch.Tensor
     """(B, A), what produced them."""
+    p_outcome: torch.Tensor | None = None
+    """(B,), as in ImaginedStep."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ class ImaginedStep:
     """(B,) bool: a frame so far has succeeded (it stays true)."""
     truncated: torch.Tensor
     """(B,) bool: not terminated, and max_chunks are imagined."""
+    p_outcome: torch.Tensor | None = None
+    """(B,), of the newest frame: the probability of success in the end; None where nothing predicts it."""
 
 
 class WorldModelEnv:
@@ -75,15 +79,23 @@ class WorldModelEnv:
         model: in eval mode; its weights are used as they are.
         reward: judges frames.
         config: see `ImaginationConfig`.
+        outcome: predicts from a chunk's newest frame whether success will follow; of the reward function's form.
     """
 
-    def __init__(self, model: WorldModel, reward: RewardFunction, config: ImaginationConfig) -> None:
+    def __init__(
+        self,
+        model: WorldModel,
+        reward: RewardFunction,
+        config: ImaginationConfig,
+        outcome: RewardFunction | None = None,
+    ) -> None:
         if not 0 < config.success_threshold < 1:
             raise WovrError(f"success_threshold must lie between 0 and 1, got {config.success_threshold}")
         if config.max_chunks < 1 or config.solver_steps < 1:
             raise WovrError("max_chunks and solver_steps must be at least 1")
         self.model = model.eval()
         self.reward = reward
+        self.outcome = outcome
         self.config = config
         self._context: torch.Tensor | None = None
 
@@ -124,7 +136,8 @@ class WorldModelEnv:
         self._terminated = torch.zeros(len(keyframes), dtype=torch.bool)
         self._chunks = 0
         newest = frames[:, -1]
-        return ImaginedStart(newest, self._judge(newest, self._instructions), self._actions[:, -1].clone())
+        p_success = self._judge(newest, self._instructions)
+        return ImaginedStart(newest, p_success, self._actions[:, -1].clone(), self._predict(newest))
 
     @torch.no_grad()
     def step(self, actions: torch.Tensor) -> ImaginedStep:
@@ -162,10 +175,22 @@ class WorldModelEnv:
         success = p_success >= self.config.success_threshold
         self._terminated = self._terminated | success.any(dim=1)
         ended = torch.full_like(self._terminated, self._chunks == self.config.max_chunks)
-        return ImaginedStep(frames, p_success, success, self._terminated.clone(), ended & ~self._terminated)
+        return ImaginedStep(
+            frames,
+            p_success,
+            success,
+            self._terminated.clone(),
+            ended & ~self._terminated,
+            self._predict(frames[:, -1]),
+        )
 
-    def _judge(self, frames: torch.Tensor, instructions: Sequence[str]) -> torch.Tensor:
-        p = torch.as_tensor(self.reward(frames, instructions)).float()
+    def _predict(self, newest: torch.Tensor) -> torch.Tensor | None:
+        return None if self.outcome is None else self._judge(newest, self._instructions, self.outcome)
+
+    def _judge(
+        self, frames: torch.Tensor, instructions: Sequence[str], by: RewardFunction | None = None
+    ) -> torch.Tensor:
+        p = torch.as_tensor((by or self.reward)(frames, instructions)).float()
         if tuple(p.shape) != (len(frames),):
             raise WovrError(f"the reward function must return ({len(frames)},) probabilities, got {tuple(p.shape)}")
         return p

@@ -1,12 +1,21 @@
 """Labels, balance, and a classifier that must find a small thing and obey the instruction."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from wovr_core.errors import WovrError
 from wovr_core.reward import classifier as rc
-from wovr_core.reward.labels import LabelConfig, LabelledFrames, balanced_weights, label_episodes, merge
+from wovr_core.reward.labels import (
+    LabelConfig,
+    LabelledFrames,
+    balanced_weights,
+    label_episodes,
+    merge,
+    outcomes_of,
+)
 from wovr_core.types import Episode, TaskId
 
 CONFIG = rc.RewardConfig(image_size=32, width=8, embedding_dim=6, brightness=0.05, noise=0.02)
@@ -44,12 +53,14 @@ def test_balance_gives_both_classes_the_same_total() -> None:
 
 def test_audit_samples_are_merged_with_their_weights() -> None:
     data = label_episodes([episode("won", 40)])
+    unknown = np.full(2, np.nan, dtype=np.float32)
     extra = LabelledFrames(
-        data.frames[:2], ("do it",) * 2, np.zeros(2, dtype=bool), np.full(2, 5, dtype=np.float32), ("audit",) * 2
+        data.frames[:2], ("it",) * 2, np.zeros(2, dtype=bool), np.full(2, 5, dtype=np.float32), ("audit",) * 2, unknown
     )
     both = merge([data, extra])
     assert len(both) == len(data) + 2
     assert both.weights[-2:].tolist() == [5, 5]
+    assert both.outcomes[-2:].tolist() == pytest.approx([np.nan] * 2, nan_ok=True)
     with pytest.raises(WovrError, match="no episodes"):
         label_episodes([])
 
@@ -65,6 +76,42 @@ def scenes(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]
     embeddings = np.eye(6, dtype=np.float32)[asked]
     labels = (colour == asked) & (left == 1)
     return torch.from_numpy(frames), torch.from_numpy(embeddings), torch.from_numpy(labels)
+
+
+def test_the_outcome_of_a_frame_is_what_comes_after_it() -> None:
+    lost_again = np.array([False, False, True, True, False, False])
+    assert outcomes_of(lost_again).tolist() == [1, 1, 1, 1, 0, 0]
+    assert outcomes_of(np.zeros(3, dtype=bool)).tolist() == [0, 0, 0]
+
+
+def test_a_second_output_learns_what_will_come() -> None:
+    model = rc.build(replace(CONFIG, outcome=True)).train()
+    g = torch.Generator().manual_seed(0)
+    optimizer = torch.optim.AdamW(model.parameters(), 4e-3)
+    frames, embeddings, labels = scenes(512, 0)
+    red = (frames[..., 0] > 180).flatten(1).any(1)  # whatever is asked: what the first output cannot mean
+    outcomes = red.float()
+    outcomes[::4] = torch.nan
+    for _ in range(60):
+        i = torch.randint(512, (64,), generator=g)
+        loss, metrics = model.loss(frames[i], embeddings[i], labels[i], torch.ones(64), g, outcomes[i])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert np.isfinite(metrics["reward/outcome_loss"])
+    frames, embeddings, _ = scenes(200, 1)
+    red = (frames[..., 0] > 180).flatten(1).any(1)
+    judge = model.outcome_function(lambda texts: torch.stack([embeddings[int(t)] for t in texts]))
+    assert judge is not None
+    p = judge(frames, [str(i) for i in range(200)])
+    assert ((p > 0.5) == red).float().mean() > 0.95
+
+
+def test_without_it_none_is_promised() -> None:
+    plain = rc.build(CONFIG)
+    assert plain.outcome_function(lambda texts: torch.zeros(len(texts), 6)) is None
+    with pytest.raises(WovrError, match=r"reward\.model\.outcome=true"):
+        plain.p_outcome(torch.zeros(1, 32, 32, 3, dtype=torch.uint8), torch.zeros(1, 6))
 
 
 def test_it_learns_a_small_spot_and_the_instruction() -> None:

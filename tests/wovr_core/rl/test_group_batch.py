@@ -1,5 +1,7 @@
 """Executed and imagined groups become the same tensors."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -45,6 +47,18 @@ def test_rollouts_keep_their_mask_unless_it_is_switched_off(make_rollout):
     assert batch.returns.tolist() == pytest.approx(group.rewards.tolist())
     np.testing.assert_array_equal(batch.previous_actions[0, 1:].numpy(), group.rollouts[0].actions[[7, 15, 23]])
     assert of_rollouts(group, post_success_mask=False).loss_mask.all()
+
+
+def test_what_did_not_succeed_is_worth_what_its_end_promises(make_rollout):
+    promises = np.array([0.1, 0.2, 0.3, 0.4, 0.6], np.float32)
+    won, lost = make_rollout("won", success_at=12), make_rollout("lost")
+    cut = replace(lost, p_outcome=promises[:3])  # its later chunks are not believed
+    group = RolloutGroup("g", (replace(won, p_outcome=promises), replace(lost, p_outcome=promises), cut))
+    returns = of_rollouts(group, outcome_worth=0.5, discount=0.99).returns
+    assert returns.tolist() == pytest.approx([won.reward, 0.5 * 0.99**32 * 0.6, 0.5 * 0.99**16 * 0.3])
+    assert of_rollouts(group).returns.tolist() == pytest.approx([won.reward, 0, 0])
+    with pytest.raises(WovrError, match="won carries no predicted outcome"):
+        of_rollouts(RolloutGroup("g", (won, lost)), outcome_worth=0.5)
 
 
 def test_episodes_that_cannot_teach_are_named(make_episode):

@@ -37,6 +37,9 @@ def test_a_hallucinated_success_is_masked_and_earns_nothing(group):
     assert later.reward == a.reward
     assert np.array_equal(later.loss_mask, a.loss_mask)
     assert believed_until(a, 12).reward == 0  # the success itself is the flagged frame
+    promised = replace(a, p_outcome=np.arange(5, dtype=np.float32))
+    assert believed_until(promised, 9).p_outcome.tolist() == [0, 1]  # frame 8 is the last chunk's end before it
+    assert believed_until(promised, 8).p_outcome.tolist() == [0]
 
 
 def test_the_groups_join_the_first_update_of_the_policy_that_acted(corrections):

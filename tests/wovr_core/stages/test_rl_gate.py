@@ -104,6 +104,8 @@ def test_a_shortened_rollout_forgets_later_successes(make_rollout, success_at, l
     assert short.loss_mask.sum() == min(success_at or 16, 16)
     np.testing.assert_array_equal(short.actions, rollout.actions[:16])
     assert shortened(rollout, 4) is rollout
+    promised = replace(rollout, p_outcome=np.arange(5, dtype=np.float32))
+    assert shortened(promised, 2).p_outcome.tolist() == [0, 1, 2]
 
 
 def test_state_is_tensors(make_episode):
