@@ -55,7 +55,8 @@ from wovr_core.stages.folder import read_metrics
 from wovr_core.statistics import bootstrap_interval
 from wovr_core.types import CHUNK, CONTEXT_FRAMES
 from wovr_core.world_model.env import ImaginationConfig, WorldModelEnv
-from wovr_core.world_model.quality import closed_loop_psnr, imagine_episode
+from wovr_core.world_model.closed_loop import imagine_episode
+from wovr_core.world_model.quality import closed_loop_psnr
 
 FAST = os.environ.get("WOVR_NOTEBOOK_FAST") == "1"
 BASE = recipes.smoke() if FAST else recipes.demo()  # 32 or 64 pixels

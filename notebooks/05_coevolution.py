@@ -57,7 +57,7 @@ from wovr_core.stages.refine_world_model import RefineConfig, world_model_error
 from wovr_core.stages.train_world_model import TransformerTraining
 from wovr_core.statistics import bootstrap_interval
 from wovr_core.types import CHUNK
-from wovr_core.world_model.quality import imagine_episode
+from wovr_core.world_model.closed_loop import imagine_episode
 
 # WOVR_NOTEBOOK_FAST=1 runs the same code with smaller numbers, to try it out in seconds.
 FAST = os.environ.get("WOVR_NOTEBOOK_FAST") == "1"

@@ -111,8 +111,8 @@ def beside(
     config: BesideConfig, inputs: BesideInputs, out_dir: Path, on_metrics: OnMetrics = ignore_metrics
 ) -> BesideOutputs:
     """A stage: recorded actions imagined in closed loop from the first frame, beside the recorded film."""
+    from wovr_core.world_model.closed_loop import imagine_episode
     from wovr_core.world_model.motion import moving_region
-    from wovr_core.world_model.quality import imagine_episode
 
     versions = {"episodes": inputs.version, "world_model": version_of(inputs.world_model), "seed": str(inputs.seed)}
     folder = StageFolder(out_dir, "beside", config, versions, on_metrics)

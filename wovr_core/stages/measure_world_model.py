@@ -25,11 +25,11 @@ from wovr_core.stages.positions import positions_of
 from wovr_core.stages.progress import Progress
 from wovr_core.stages.train_probe import load_probe
 from wovr_core.types import CHUNK, Episode, FloatArray, Frames
+from wovr_core.world_model.closed_loop import Stretch, imagine_stretches
 from wovr_core.world_model.measures.optical_flow import motion_error
 from wovr_core.world_model.measures.probe import THINGS, PositionProbe
 from wovr_core.world_model.measures.random_features import random_feature_distance
 from wovr_core.world_model.motion import moving_region
-from wovr_core.world_model.quality import imagine_episode
 
 
 @dataclass(frozen=True)
@@ -77,28 +77,21 @@ def run(
     truths = positions_of(episodes, [[0, *hs] for hs in reached], inputs.env, inputs.pool)
     progress = Progress("measure_world_model", len(episodes), "episode")
     collected: dict[int, list[dict[str, float]]] = {h: [] for h in sorted(config.horizons)}
-    seconds, imagined = 0.0, 0
-    for episode, horizons, truth in zip(episodes, reached, truths, strict=True):
+    stretches = [
+        Stretch(e.frames, e.actions, max(hs, default=0) // CHUNK, derive_seed(inputs.seed, "measure", e.id))
+        for e, hs in zip(episodes, reached, strict=True)
+    ]
+    began = time.perf_counter()
+    imagined = imagine_stretches(model, stretches, config.solver_steps)
+    seconds = time.perf_counter() - began
+    for episode, horizons, truth, made in zip(episodes, reached, truths, imagined, strict=True):
         progress.update(1)
-        if not horizons:
-            continue
-        began = time.perf_counter()
-        made = imagine_episode(
-            model,
-            episode.frames,
-            episode.actions,
-            horizons[-1] // CHUNK,
-            config.solver_steps,
-            derive_seed(inputs.seed, "measure", episode.id),
-        )
-        seconds += time.perf_counter() - began
-        imagined += len(made)
         for h, now in zip(horizons, truth[1:], strict=True):
             collected[h].append(compare(probe, episode, made, h, truth[0], now))
     progress.close()
     rows = [_row(h, found) for h, found in collected.items()]
     folder.log(len(episodes), {f"psnr_moving_{r['horizon']:.0f}": r["psnr_moving"] or 0.0 for r in rows})
-    return folder.finish(MeasureOutputs(rows, round(imagined / max(seconds, 1e-9), 2)))
+    return folder.finish(MeasureOutputs(rows, round(sum(map(len, imagined)) / max(seconds, 1e-9), 2)))
 
 
 def compare(

@@ -24,10 +24,10 @@ from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
 from wovr_core.stages.train_reward import RewardTrainingConfig, as_imagined, calibrate_on, episode_logits, fit
 from wovr_core.stages.train_world_model import TransformerTraining, fit_transformer, save_last_weights
 from wovr_core.types import CHUNK, Episode, FloatArray
+from wovr_core.world_model.closed_loop import Stretch, imagine_stretches
 from wovr_core.world_model.corrected_windows import weighted_sequences
 from wovr_core.world_model.model import WorldModel
 from wovr_core.world_model.motion import moving_error, moving_region
-from wovr_core.world_model.quality import imagine_episode
 from wovr_core.world_model.windows import windows_for
 from wovr_core.world_model.world_models import plugin_of
 
@@ -173,11 +173,10 @@ def world_model_error(model: WorldModel, episodes: Sequence[Episode], solver_ste
     Episodes shorter than a chunk say nothing about imagination; NaN where all are.
     """
     errors = []
-    for number, episode in enumerate(episodes):
-        chunks = episode.length // CHUNK
-        if not chunks:
+    stretches = [Stretch(e.frames, e.actions, e.length // CHUNK, seed + n) for n, e in enumerate(episodes)]
+    for episode, imagined in zip(episodes, imagine_stretches(model, stretches, solver_steps), strict=True):
+        if not len(imagined):
             continue
-        imagined = imagine_episode(model, episode.frames, episode.actions, chunks, solver_steps, seed + number)
         real = episode.frames[1 : len(imagined) + 1]
         errors.append(moving_error(imagined, real, moving_region(episode.frames)[1 : len(imagined) + 1]))
     return float(np.mean(errors)) if errors else float("nan")
@@ -192,8 +191,8 @@ def reward_log_loss(
 ) -> float:
     """Binary cross-entropy per frame on the episodes as the world model draws them."""
     losses = []
-    for episode in episodes:
-        logits = episode_logits(reward, as_imagined(model, episode, config, seed))
+    for episode, drawn in zip(episodes, as_imagined(model, episodes, config, seed), strict=True):
+        logits = episode_logits(reward, drawn)
         scaled = logits / float(reward.temperature) + float(reward.bias)
         losses.append(float(np.mean(np.logaddexp(0, scaled) - episode.success * scaled)))
     return float(np.mean(losses))

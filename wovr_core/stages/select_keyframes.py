@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +20,8 @@ from wovr_core.seeding import derive_seed, numpy_generator
 from wovr_core.stages.collect import load_named
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
 from wovr_core.types import CHUNK, Episode, FloatArray
+from wovr_core.world_model.closed_loop import Stretch, imagine_stretches
 from wovr_core.world_model.model import WorldModel
-from wovr_core.world_model.quality import imagine_episode
 
 logger = logging.getLogger("wovr.keyframes")
 SOLVER_STEPS = 1
@@ -68,7 +69,7 @@ def run(
         return finished
     episodes = _eligible(inputs)
     model, _ = load_world_model(inputs.world_model)
-    divergences = [None if e.succeeded else _divergence(model, e, inputs.seed) for e in episodes]
+    divergences = _divergences(model, episodes, inputs.seed)
     chosen = select_keyframes(episodes, config, numpy_generator(inputs.seed, "keyframes"), divergences)
     path = folder.path / "keyframes.safetensors"
     version = write_keyframes(path, chosen)
@@ -95,18 +96,17 @@ def _eligible(inputs: KeyframeInputs) -> list[Episode]:
     return with_states or episodes
 
 
-def _divergence(model: WorldModel, episode: Episode, seed: int) -> FloatArray:
-    """(T+1,) difference of the episode's frames and their closed-loop imagination; zero past the last chunk."""
-    divergence = np.zeros(episode.length + 1, dtype=np.float32)
-    chunks = episode.length // CHUNK
-    if chunks:
-        imagined = imagine_episode(
-            model,
-            episode.frames,
-            episode.actions,
-            chunks,
-            SOLVER_STEPS,
-            derive_seed(seed, "keyframe_divergence", episode.id),
-        )
-        divergence[1 : len(imagined) + 1] = frame_divergence(imagined, episode.frames[1 : len(imagined) + 1])
-    return divergence
+def _divergences(model: WorldModel, episodes: Sequence[Episode], seed: int) -> list[FloatArray | None]:
+    """Per failed episode (T+1,): the difference of its frames and their closed-loop imagination, zero past the last
+    chunk. None for the others."""
+    failed = [i for i, e in enumerate(episodes) if not e.succeeded]
+    stretches = [
+        Stretch(e.frames, e.actions, e.length // CHUNK, derive_seed(seed, "keyframe_divergence", e.id))
+        for e in (episodes[i] for i in failed)
+    ]
+    found: list[FloatArray | None] = [None] * len(episodes)
+    for i, imagined in zip(failed, imagine_stretches(model, stretches, SOLVER_STEPS), strict=True):
+        divergence = np.zeros(episodes[i].length + 1, dtype=np.float32)
+        divergence[1 : len(imagined) + 1] = frame_divergence(imagined, episodes[i].frames[1 : len(imagined) + 1])
+        found[i] = divergence
+    return found

@@ -24,10 +24,10 @@ from wovr_core.seeding import derive_seed, numpy_generator, torch_generator
 from wovr_core.stages.collect import load_named
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
 from wovr_core.stages.training import Training, set_learning_rate, warmup_cosine
-from wovr_core.types import CHUNK, Episode, FloatArray
+from wovr_core.types import CHUNK, Episode, FloatArray, Frames
+from wovr_core.world_model.closed_loop import Stretch, imagine_stretches
 from wovr_core.world_model.model import WorldModel
 from wovr_core.world_model.precision import autocast
-from wovr_core.world_model.quality import imagine_episode
 
 
 @dataclass(frozen=True)
@@ -113,9 +113,9 @@ def fit(
     Corrections add theirs: each as it was imagined, beside what was real then.
     """
     samples = label_episodes(episodes, config.labels)
-    imagined = label_episodes([as_imagined(world_model, e, config, seed) for e in episodes], config.labels)
+    imagined = label_episodes(as_imagined(world_model, episodes, config, seed), config.labels)
     if config.model.outcome:  # which is asked for in the midst of an episode, too
-        midst = label_episodes([as_imagined(world_model, e, config, seed, True) for e in episodes], config.labels)
+        midst = label_episodes(as_imagined(world_model, episodes, config, seed, midst=True), config.labels)
         samples, imagined = merge([samples, samples]), merge([imagined, midst])
     corrected = label_corrections(corrections) if corrections else None
     if corrected:
@@ -156,7 +156,7 @@ def calibrate_on(
     seed: int,
 ) -> Calibration:
     """Scale the classifier's probabilities and choose its threshold on episodes as the world model draws them."""
-    drawn = [as_imagined(world_model, e, config, seed) for e in episodes]
+    drawn = as_imagined(world_model, episodes, config, seed)
     logits = [episode_logits(classifier, e) for e in drawn]
     calibration = calibrate(logits, [e.success for e in episodes], config.target_fpr)
     classifier.temperature.fill_(calibration.temperature)
@@ -171,24 +171,38 @@ def episode_logits(classifier: RewardClassifier, episode: Episode) -> FloatArray
 
 
 def as_imagined(
-    world_model: WorldModel, episode: Episode, config: RewardTrainingConfig, seed: int, midst: bool = False
-) -> Episode:
-    """The episode as the world model draws it: its last chunks imagined in closed loop under its own actions, what
-    came before through the autoencoder. How many chunks is drawn for each episode, so that all depths occur.
+    world_model: WorldModel,
+    episodes: Sequence[Episode],
+    config: RewardTrainingConfig,
+    seed: int,
+    midst: bool = False,
+) -> list[Episode]:
+    """The episodes as the world model draws them: their last chunks imagined in closed loop under their own actions,
+    what came before through the autoencoder. How many chunks is drawn for each episode, so that all depths occur.
 
     midst: imagine as many chunks anywhere in the episode.
     """
+    stretches = [_stretch(episode, config, seed, midst) for episode in episodes]
+    imagined = imagine_stretches(world_model, stretches, config.solver_steps)
+    return [
+        replace(episode, frames=_laid_over(world_model, stretch, made))
+        for episode, stretch, made in zip(episodes, stretches, imagined, strict=True)
+    ]
+
+
+def _stretch(episode: Episode, config: RewardTrainingConfig, seed: int, midst: bool) -> Stretch:
     generator = numpy_generator(seed, "as_imagined_midst" if midst else "as_imagined", episode.id)
     chunks = min(int(generator.integers(3, config.imagined_chunks + 1)), episode.length // CHUNK)
     start = episode.length - chunks * CHUNK
     if midst:
         start = int(generator.integers(start + 1))
+    noise = derive_seed(seed, "as_imagined_noise", episode.id)
+    return Stretch(episode.frames, episode.actions, chunks, noise, start)
+
+
+def _laid_over(world_model: WorldModel, stretch: Stretch, imagined: Frames) -> Frames:
     with autocast():
         codec = world_model.codec
-        frames = codec.decode_frames(codec.encode_frames(torch.from_numpy(episode.frames))).numpy()
-    if chunks:
-        noise = derive_seed(seed, "as_imagined_noise", episode.id)
-        frames[start + 1 : start + 1 + chunks * CHUNK] = imagine_episode(
-            world_model, episode.frames, episode.actions, chunks, config.solver_steps, noise, start
-        )
-    return replace(episode, frames=frames)
+        frames: Frames = codec.decode_frames(codec.encode_frames(torch.from_numpy(stretch.frames))).numpy()
+    frames[stretch.start + 1 : stretch.start + 1 + len(imagined)] = imagined
+    return frames

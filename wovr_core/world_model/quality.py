@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 
-from wovr_core.data.segments import producing_actions, window_indices
 from wovr_core.errors import WovrError
 from wovr_core.pictures import decibels, squared_error, ssim
-from wovr_core.types import CHUNK, CONTEXT_FRAMES, NULL_ACTION, RECENT_FRAMES, FloatArray, Frames
+from wovr_core.types import CHUNK, FloatArray, Frames
+from wovr_core.world_model.closed_loop import Stretch, imagine_stretches
 from wovr_core.world_model.model import WorldModel
 from wovr_core.world_model.motion import moving_region
 from wovr_core.world_model.precision import autocast
@@ -34,57 +34,13 @@ class QualityReport:
     frozen_psnr_moving: tuple[float, ...]
     """dB of predicting that nothing moves after the first frame: what a useless model reaches."""
     frames_per_second: float
-    """Imagined and decoded, at this batch."""
+    """Imagined and decoded, all episodes together in batches."""
     episodes: tuple[int, ...]
     """How many episodes were long enough for each horizon."""
 
     def to_dict(self) -> dict[str, object]:
         """Plain JSON values."""
         return asdict(self)
-
-
-@torch.no_grad()
-def imagine_episode(
-    model: WorldModel,
-    frames: Frames,
-    actions: FloatArray,
-    chunks: int,
-    solver_steps: int,
-    seed: int,
-    start: int = 0,
-) -> Frames:
-    """Imagine a real episode from its own actions, in closed loop from frame `start`.
-
-    Args:
-        frames: (T+1, H, W, 3); only those up to `start` are seen.
-        actions: (T, A).
-
-    Returns:
-        (chunks * 8, H, W, 3): what should be frames[start + 1 :]; nothing for an episode shorter than a chunk.
-
-    Raises:
-        WovrError: more chunks than the episode has actions for.
-    """
-    if start + chunks * CHUNK > len(actions):
-        raise WovrError(f"{chunks} chunks from frame {start} need more than the episode's {len(actions)} actions")
-    model.eval()
-    if not chunks:
-        return np.empty((0, *frames.shape[1:]), dtype=np.uint8)
-    produced = producing_actions(actions)
-    generator = torch.Generator().manual_seed(seed)
-    with autocast(model.device):
-        seen = torch.from_numpy(frames[window_indices(start)[:CONTEXT_FRAMES]])[None]
-        context = model.codec.encode(seen).float()
-        out = []
-        for k in range(chunks):
-            rows = window_indices(start + k * CHUNK)
-            window = torch.from_numpy(produced[rows])[None]
-            window[:, 0] = torch.from_numpy(NULL_ACTION)
-            future = model.imagine_chunk(context, window, solver_steps, generator)
-            made = model.codec.decode(torch.cat([context, future], dim=1), last=CHUNK).cpu()
-            out.append(made[0])
-            context = model.next_context(context, future, torch.cat([seen[:, :1], made[:, -RECENT_FRAMES:]], dim=1))
-    return torch.cat(out).numpy()
 
 
 def closed_loop_psnr(
@@ -113,14 +69,15 @@ def closed_loop_psnr(
     if any(h % CHUNK for h in horizons):
         raise WovrError(f"horizons must be multiples of {CHUNK}, got {tuple(horizons)}")
     table = np.full((len(episodes), len(horizons)), np.nan, dtype=np.float32)
+    stretches = []
     for row, (frames, own) in enumerate(episodes):
         actions = own if given is None else given[row]
         reached = [h for h in horizons if h <= min(len(own), len(actions))]
-        if not reached:
-            continue
-        made = imagine_episode(model, frames, actions, max(reached) // CHUNK, solver_steps, seed + row)
+        stretches.append(Stretch(frames, actions, max(reached, default=0) // CHUNK, seed + row))
+    for row, made in enumerate(imagine_stretches(model, stretches, solver_steps)):
+        frames = episodes[row][0]
         moving = moving_region(frames)
-        for h in reached:
+        for h in (h for h in horizons if h <= len(made)):
             real = slice(h - CHUNK + 1, h + 1)
             error = squared_error(made[h - CHUNK : h], frames[real], moving[real])
             table[row, list(horizons).index(h)] = decibels(error) if error == error else np.nan
@@ -152,9 +109,14 @@ def evaluate(
     usable = [h for h in sorted(horizons) if h <= longest]
     collected: dict[int, list[tuple[float, float, float, float]]] = {h: [] for h in usable}
     codec: list[tuple[float, float]] = []
-    seconds, imagined = 0.0, 0
-    for number, (frames, actions) in enumerate(episodes):
-        chunks = min(len(actions), max(usable, default=0)) // CHUNK
+    stretches = [
+        Stretch(frames, actions, min(len(actions), max(usable, default=0)) // CHUNK, seed + number)
+        for number, (frames, actions) in enumerate(episodes)
+    ]
+    began = time.perf_counter()
+    imagined = imagine_stretches(model, stretches, solver_steps)
+    seconds = time.perf_counter() - began
+    for (frames, _), made in zip(episodes, imagined, strict=True):
         moving = moving_region(frames)
         with autocast(model.device):
             sample = slice(0, None, 4)
@@ -164,10 +126,6 @@ def evaluate(
                 .numpy()
             )
         codec.append((squared_error(coded, frames[sample]), squared_error(coded, frames[sample], moving[sample])))
-        began = time.perf_counter()
-        made = imagine_episode(model, frames, actions, chunks, solver_steps, seed + number)
-        seconds += time.perf_counter() - began
-        imagined += len(made)
         for h in usable:
             if h > len(made):
                 continue
@@ -196,6 +154,6 @@ def evaluate(
         codec_psnr=decibels(ceiling[0]),
         codec_psnr_moving=decibels(ceiling[1]),
         frozen_psnr_moving=column(3),
-        frames_per_second=imagined / max(seconds, 1e-9),
+        frames_per_second=sum(map(len, imagined)) / max(seconds, 1e-9),
         episodes=tuple(len(collected[h]) for h in usable),
     )

@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 
 from wovr_core.config import from_dict, override, to_dict
 from wovr_core.errors import CorruptFileError, WovrError
+from wovr_core.world_model.closed_loop import imagine_episode
 from wovr_core.world_model.env import ImaginationConfig, WorldModelEnv
 from wovr_core.world_model.model import WorldModelConfig, build
 from wovr_core.world_model.pretrained import PretrainedConfig, build_empty, build_pretrained, locate
-from wovr_core.world_model.quality import imagine_episode
 from wovr_core.world_model.wan_codec import WanCodec
 from wovr_core.world_model.windows import FrameWindows, windows_for
 

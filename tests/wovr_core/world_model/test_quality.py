@@ -8,9 +8,10 @@ import pytest
 from wovr_core.errors import WovrError
 from wovr_core.pictures import psnr, ssim
 from wovr_core.types import FloatArray, Frames
+from wovr_core.world_model.closed_loop import imagine_episode
 from wovr_core.world_model.model import WorldModel
 from wovr_core.world_model.motion import moving_error, moving_region
-from wovr_core.world_model.quality import closed_loop_psnr, evaluate, imagine_episode
+from wovr_core.world_model.quality import closed_loop_psnr, evaluate
 
 EpisodeMaker = Callable[..., tuple[Frames, FloatArray]]
 
