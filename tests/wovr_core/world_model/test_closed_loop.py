@@ -27,5 +27,5 @@ def test_company_changes_nothing_but_rounding(small_model: WorldModel, make: Epi
 def test_nothing_to_imagine_and_too_much(small_model: WorldModel, make: EpisodeMaker) -> None:
     assert imagine_stretches(small_model, [], 1) == []
     frames, actions = make(0)
-    with pytest.raises(WovrError, match="2 chunks from frame 8 need more than the episode's"):
-        imagine_stretches(small_model, [Stretch(frames, actions, 1, 0), Stretch(frames, actions, 2, 0, 8)], 1)
+    with pytest.raises(WovrError, match="9 chunks from frame 8 need more than the episode"):
+        imagine_stretches(small_model, [Stretch(frames, actions, 1, 0), Stretch(frames, actions, 9, 0, 8)], 1)
