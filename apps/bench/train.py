@@ -10,11 +10,11 @@ import torch
 
 from apps.bench import Row, row
 from wovr_core import recipes
+from wovr_core.precision import autocast, bf16_pays
 from wovr_core.recipes import Recipe
 from wovr_core.types import ACTION_DIM
 from wovr_core.world_model.model import CONTEXT_LATENTS, WINDOW, WorldModel
 from wovr_core.world_model.model import build as build_world_model
-from wovr_core.world_model.precision import autocast, bf16_pays
 
 PEAK_SIZE = 2048
 

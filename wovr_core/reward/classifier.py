@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from wovr_core.errors import WovrError
+from wovr_core.precision import autocast
 
 Embed = Callable[[Sequence[str]], torch.Tensor]
 """Instructions -> embeddings (N, E) float32."""
@@ -172,7 +173,8 @@ class RewardClassifier(nn.Module):
     def _outputs(self, frames: torch.Tensor, embeddings: torch.Tensor, batch: int = 256) -> torch.Tensor:
         self.eval()
         parts = zip(frames.split(batch), embeddings.split(batch), strict=True)
-        return torch.cat([self(self.pixels(f), e) for f, e in parts])
+        with autocast(frames.device):  # half the time, where the processor has bf16
+            return torch.cat([self(self.pixels(f), e) for f, e in parts])
 
     def p_success(self, frames: torch.Tensor, embeddings: torch.Tensor) -> torch.Tensor:
         """Calibrated probability (N,) of u8 frames (N, H, W, 3)."""

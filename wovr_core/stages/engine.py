@@ -88,7 +88,7 @@ class AccelerateEngine(Engine):
             raise MissingDependencyError(
                 "training at scale needs accelerate; run: pip install 'wovr-workbench[large]'"
             ) from error
-        # The loss chooses its own precision (world_model.precision), so accelerate need not.
+        # The loss chooses its own precision (wovr_core.precision), so accelerate need not.
         self._accelerator = Accelerator(
             mixed_precision="no", kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)]
         )

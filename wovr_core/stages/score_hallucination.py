@@ -24,6 +24,7 @@ from wovr_core.errors import WovrError
 from wovr_core.files import read_json, write_json
 from wovr_core.imagination import imagine_actions_many
 from wovr_core.model_files import load_world_model, version_of
+from wovr_core.precision import autocast
 from wovr_core.seeding import derive_seed
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
 from wovr_core.stages.imagine import Simulator, make_env
@@ -33,7 +34,6 @@ from wovr_core.statistics import Auroc
 from wovr_core.types import CHUNK, FloatArray, Frames, Rollout
 from wovr_core.world_model.env import WorldModelEnv
 from wovr_core.world_model.model import WorldModel
-from wovr_core.world_model.precision import autocast
 
 
 @dataclass(frozen=True)

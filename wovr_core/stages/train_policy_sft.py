@@ -14,13 +14,13 @@ from wovr_core.model_files import POLICY, save_model
 from wovr_core.policy.policies import policy_of
 from wovr_core.policy.sft import SFTDataset, SFTLossConfig
 from wovr_core.policy.tiny_vla import TinyVLAConfig
+from wovr_core.precision import bf16_pays
 from wovr_core.seeding import derive_seed, torch_generator
 from wovr_core.stages.collect import load_named
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
 from wovr_core.stages.training import Stateful, Training, set_learning_rate, warmup_cosine
 from wovr_core.types import Episode
 from wovr_core.world_model.ema import Ema
-from wovr_core.world_model.precision import bf16_pays
 
 
 @dataclass(frozen=True)

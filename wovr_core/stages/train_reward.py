@@ -16,6 +16,7 @@ from wovr_core.data.corrections import CorrectionSet, corrections_version
 from wovr_core.data.segments import split_ids
 from wovr_core.instructions import embed_tensor
 from wovr_core.model_files import REWARD, load_world_model, save_model, version_of
+from wovr_core.precision import autocast
 from wovr_core.reward.calibration import Calibration, calibrate
 from wovr_core.reward.classifier import RewardClassifier, RewardConfig, build
 from wovr_core.reward.corrected_labels import label_corrections
@@ -27,7 +28,6 @@ from wovr_core.stages.training import Training, set_learning_rate, warmup_cosine
 from wovr_core.types import CHUNK, Episode, FloatArray, Frames
 from wovr_core.world_model.closed_loop import Stretch, imagine_stretches
 from wovr_core.world_model.model import WorldModel
-from wovr_core.world_model.precision import autocast
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from wovr_core.adapters import LoRAConfig, add_adapters, merge_adapters, trainab
 from wovr_core.data.segments import split_ids
 from wovr_core.errors import WovrError
 from wovr_core.model_files import WORLD_MODEL, load_world_model, save_model, version_of
+from wovr_core.precision import autocast
 from wovr_core.seeding import derive_seed, torch_generator
 from wovr_core.stages.collect import load_named
 from wovr_core.stages.engine import Engine, accelerated
@@ -26,7 +27,6 @@ from wovr_core.world_model.compiled import compiled_blocks
 from wovr_core.world_model.ema import Ema
 from wovr_core.world_model.model import WorldModel, WorldModelConfig, build
 from wovr_core.world_model.motion import moving_region
-from wovr_core.world_model.precision import autocast
 from wovr_core.world_model.pretrained import PretrainedConfig, build_empty, build_pretrained
 from wovr_core.world_model.quality import QualityReport, evaluate
 from wovr_core.world_model.windows import Windows, windows_for

@@ -10,9 +10,9 @@ import torch
 
 from wovr_core.data.segments import producing_actions, window_indices
 from wovr_core.errors import WovrError
+from wovr_core.precision import autocast
 from wovr_core.types import CHUNK, CONTEXT_FRAMES, NULL_ACTION, RECENT_FRAMES, FloatArray, Frames
 from wovr_core.world_model.model import WorldModel
-from wovr_core.world_model.precision import autocast
 
 BATCH = 16
 """Episodes imagined together: three to four times as fast as one by one on two cores."""

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from wovr_core.errors import WovrError
+from wovr_core.precision import autocast
 from wovr_core.types import ACTION_DIM, CHUNK, CONTEXT_FRAMES, NULL_ACTION, RECENT_FRAMES, Keyframe
 from wovr_core.world_model.model import WorldModel
-from wovr_core.world_model.precision import autocast
 from wovr_core.world_model.rlinf import published_noise
 
 RewardFunction = Callable[[torch.Tensor, Sequence[str]], torch.Tensor]

@@ -17,10 +17,10 @@ from torch import nn
 from wovr_core import plugins
 from wovr_core.config import Pluggable
 from wovr_core.errors import UnknownNameError, WovrError
+from wovr_core.precision import autocast
 from wovr_core.types import ACTION_DIM, CHUNK, CONTEXT_FRAMES, RECENT_FRAMES
 from wovr_core.world_model import flow
 from wovr_core.world_model.autoencoder import AutoencoderConfig, TinyFrameCodec
-from wovr_core.world_model.precision import autocast
 from wovr_core.world_model.transformer import GROUP, ActionWanTransformer
 from wovr_core.world_model.wan_codec import WanCodec, WanCodecConfig
 

@@ -11,11 +11,11 @@ import torch
 
 from wovr_core.errors import WovrError
 from wovr_core.pictures import decibels, squared_error, ssim
+from wovr_core.precision import autocast
 from wovr_core.types import CHUNK, FloatArray, Frames
 from wovr_core.world_model.closed_loop import Stretch, imagine_stretches
 from wovr_core.world_model.model import WorldModel
 from wovr_core.world_model.motion import moving_region
-from wovr_core.world_model.precision import autocast
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import torch
 
 from wovr_core.data.segments import producing_actions, window_indices
 from wovr_core.errors import WovrError
+from wovr_core.precision import autocast
 from wovr_core.types import CHUNK, FloatArray, Frames, IntArray
 from wovr_core.world_model.autoencoder import TinyFrameCodec, VideoCodec
-from wovr_core.world_model.precision import autocast
 
 
 class Windows:

@@ -55,7 +55,7 @@ def files(trained, tmp_path):
 
 @torch.no_grad()
 def test_imagined_frames_are_those_of_the_published_inference(trained, files, wan_folder, keyframes, monkeypatch):
-    monkeypatch.setattr("wovr_core.world_model.precision.bf16_pays", lambda: False)  # as exact as the reference
+    monkeypatch.setattr("wovr_core.precision.bf16_pays", lambda: False)  # as exact as the reference
     keyframes = keyframes[:1]
     s = load_file(files[0])
     vae = AutoencoderKLWan.from_pretrained(wan_folder / "vae").eval()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from wovr_core.world_model import precision
+from wovr_core import precision
 
 
 def test_autocast_follows_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
