@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from wovr_core.data.corrections import CorrectionSet, corrections_version
@@ -20,11 +21,12 @@ from wovr_core.precision import autocast
 from wovr_core.reward.calibration import Calibration, calibrate
 from wovr_core.reward.classifier import RewardClassifier, RewardConfig, build
 from wovr_core.reward.corrected_labels import label_corrections
-from wovr_core.reward.labels import LabelConfig, balanced_weights, label_episodes, merge
+from wovr_core.reward.labels import LabelConfig, balanced_weights, label_episodes, merge, outcomes_of
 from wovr_core.seeding import derive_seed, numpy_generator, torch_generator
 from wovr_core.stages.collect import load_named
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
 from wovr_core.stages.training import Training, set_learning_rate, warmup_cosine
+from wovr_core.statistics import roc_area
 from wovr_core.types import CHUNK, Episode, FloatArray, Frames
 from wovr_core.world_model.closed_loop import Stretch, imagine_stretches
 from wovr_core.world_model.model import WorldModel
@@ -63,6 +65,9 @@ class RewardOutputs:
     version: str
     calibration: dict[str, object]
     held_out: list[str]
+    outcome_auroc: float | None = None
+    """Of the predicted outcome on frames imagined in the midst of held-out episodes, successful ones left out; None
+    where nothing is predicted, or all ended alike."""
     corrections: str = ""
     """Version of the corrections that were learned, if any."""
 
@@ -93,9 +98,12 @@ def run(
     path = folder.path / "reward"
     lineage = {"episodes": ",".join(inputs.versions), "world_model": version_of(inputs.world_model)} | corrected
     version = save_model(path, REWARD, classifier, lineage=lineage, extra={"calibration": calibration.to_dict()})
-    folder.log(config.steps, {"auroc": calibration.auroc, "threshold": calibration.threshold}, "calibration")
+    auroc = outcome_auroc(classifier, world_model, [episodes[i] for i in held_ids], config, inputs.seed)
+    predicted = {} if auroc is None else {"outcome_auroc": auroc}
+    measured = {"auroc": calibration.auroc, "threshold": calibration.threshold}
+    folder.log(config.steps, measured | predicted, "calibration")
     return folder.finish(
-        RewardOutputs(str(path), version, calibration.to_dict(), held_ids, corrected.get("corrections", ""))
+        RewardOutputs(str(path), version, calibration.to_dict(), held_ids, auroc, corrected.get("corrections", ""))
     )
 
 
@@ -162,6 +170,27 @@ def calibrate_on(
     classifier.temperature.fill_(calibration.temperature)
     classifier.bias.fill_(calibration.bias)
     return calibration
+
+
+def outcome_auroc(
+    classifier: RewardClassifier,
+    world_model: WorldModel,
+    episodes: Sequence[Episode],
+    config: RewardTrainingConfig,
+    seed: int,
+) -> float | None:
+    """How well the predicted outcome tells frames of episodes that will succeed from those that will not, as they are
+    imagined in the midst of episodes. None: the classifier predicts none, or all frames end alike."""
+    if not classifier.config.outcome:
+        return None
+    promised, came = [], []
+    for real, drawn in zip(episodes, as_imagined(world_model, episodes, config, seed, midst=True), strict=True):
+        embedding = embed_tensor([real.task.instruction]).expand(len(real.frames), -1)
+        p = classifier.p_outcome(torch.from_numpy(drawn.frames), embedding).numpy()
+        promised.append(p[~real.success])
+        came.append(outcomes_of(real.success)[~real.success] > 0)
+    labels = np.concatenate(came)
+    return None if labels.all() or not labels.any() else roc_area(np.concatenate(promised), labels)
 
 
 def episode_logits(classifier: RewardClassifier, episode: Episode) -> FloatArray:

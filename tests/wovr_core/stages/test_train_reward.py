@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 
-from wovr_core.stages.train_reward import RewardTrainingConfig, as_imagined
+from wovr_core.reward.classifier import RewardConfig
+from wovr_core.reward.classifier import build as build_reward
+from wovr_core.stages.train_reward import RewardTrainingConfig, as_imagined, outcome_auroc
 from wovr_core.world_model.autoencoder import AutoencoderConfig
 from wovr_core.world_model.model import WorldModelConfig, build
 
@@ -51,3 +54,27 @@ def test_an_episode_shorter_than_a_chunk_goes_through_the_autoencoder_only(world
     episode = make_episode(length=5, close=1, release=3, size=SIZE)
     (drawn,) = as_imagined(world_model, [episode], RewardTrainingConfig(), seed=0)
     assert drawn.frames.shape == episode.frames.shape
+
+
+def test_the_predicted_outcome_is_ranked_over_frames_before_success(world_model, make_episode, monkeypatch):
+    episodes = [make_episode("won", length=24, size=SIZE, success_at=20), make_episode("lost", length=24, size=SIZE)]
+    promises = {"won": np.linspace(0.2, 0.9, 25), "lost": np.full(25, 0.5)}
+
+    class Oracle:
+        class config:
+            outcome = True
+
+        def __init__(self):
+            self.asked = iter(promises.values())
+
+        def p_outcome(self, frames, embeddings):
+            assert len(frames) == len(embeddings) == 25
+            return torch.from_numpy(next(self.asked))
+
+    before = promises["won"][: int(episodes[0].success.argmax())]
+    expected = np.mean([(p > 0.5) + 0.5 * (p == 0.5) for p in before])
+    found = outcome_auroc(Oracle(), world_model, episodes, RewardTrainingConfig(), seed=0)
+    assert found == pytest.approx(expected)
+    assert outcome_auroc(Oracle(), world_model, episodes[1:], RewardTrainingConfig(), seed=0) is None
+    silent = build_reward(RewardConfig(image_size=SIZE, width=8))
+    assert outcome_auroc(silent, world_model, episodes, RewardTrainingConfig(), seed=0) is None
