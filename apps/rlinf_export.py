@@ -19,12 +19,14 @@ from wovr_core.stages.progress import Progress
 
 if TYPE_CHECKING:
     from wovr_core.reward.rlinf import ResnetReward, RlinfReward, TaskEmbedReward
+    from wovr_core.stages.train_rlinf_reward import OwnClassifier
 
 _KEYFRAMES = ("keyframes_evolved", "keyframes")
 """Stages of a run, the best first."""
 _RECORD = "wovr_export.json"
-REWARD_STAGE = "rlinf_reward"
-"""Where a run keeps the reward model that was trained for RLinf."""
+REWARD_STAGES = ("rlinf_reward_own", "rlinf_reward")
+"""Where a run keeps reward models for RLinf: its own classifier's in RLinf's network, and one trained on the truth. The
+first that is there is exported."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ def write(run: Path, episodes: Path, out: Path, config: RLinfExportConfig) -> RL
     version = _write_starts(run, episodes, out, config, done)
     _write_world_model(run, out, config, done)
     kind = _write_reward(out, reward, done)
+    if config.reward is not None:
+        done.notes += _told_of(config.reward)
     path = write_configuration(out, replace(settings, reward=kind, keyframes=done.keyframes > 0))
     done.files.append(path.name)
     write_json(out / _RECORD, {"run": run.name, "starts": version, "files": done.files})
@@ -104,15 +108,18 @@ def write(run: Path, episodes: Path, out: Path, config: RLinfExportConfig) -> RL
     return done
 
 
-def train_reward(run: Path, size: int, assignments: Sequence[str]) -> Path:
-    """Train RLinf's reward model on all real episodes of a run, in its stage `rlinf_reward`; goes on where it stopped.
+def train_reward(run: Path, size: int, assignments: Sequence[str], own: bool = False) -> Path:
+    """Train RLinf's reward model on all real episodes of a run, in one of REWARD_STAGES; goes on where it stopped.
 
     Args:
         size: H = W that it will be shown.
         assignments: KEY=VALUE of `RlinfRewardConfig`.
+        own: teach it what the run's own classifier says of the episodes, and of the world model's pictures of them, in
+            place of the truth.
 
     Raises:
-        WovrError: the run has too few episodes, or has trained one with another configuration.
+        WovrError: the run has too few episodes, or no classifier of its own, or has trained one with another
+            configuration.
     """
     from wovr_core.config import override
     from wovr_core.envs import libero_suites
@@ -130,9 +137,24 @@ def train_reward(run: Path, size: int, assignments: Sequence[str]) -> Path:
     config = override(RlinfRewardConfig(told_the_task=suite == "libero_goal", image_size=size), assignments)
     versions = tuple(fingerprint(sorted(EpisodeSet(folder).paths)) for folder in folders)
     inputs = RlinfRewardInputs(
-        tuple(str(folder) for folder in folders), versions, seed=0, instructions=tuple(t.instruction for t in tasks)
-    )
-    return Path(train(config, inputs, run / REWARD_STAGE).reward)
+        tuple(str(folder) for folder in folders), versions, seed=0, instructions=tuple(t.instruction for t in tasks),
+        teacher=_own_classifier(run) if own else None,
+    )  # fmt: skip
+    return Path(train(config, inputs, run / REWARD_STAGES[0 if own else 1]).reward)
+
+
+def _own_classifier(run: Path) -> OwnClassifier:
+    """Raises WovrError where the run has not got that far."""
+    from wovr_core.config import from_dict
+    from wovr_core.model_files import REWARD, WORLD_MODEL
+    from wovr_core.stages.train_reward import RewardTrainingConfig
+    from wovr_core.stages.train_rlinf_reward import OwnClassifier
+
+    models, settings = models_in_use(run), run / REWARD / "config.json"
+    if REWARD not in models or WORLD_MODEL not in models or not settings.is_file():
+        raise WovrError(f"{run} has no world model and classifier of its own yet: `wovr run reward` makes them")
+    training = from_dict(RewardTrainingConfig, read_json(settings)["config"], str(settings))
+    return OwnClassifier(models[REWARD], models[WORLD_MODEL], training)
 
 
 def _first(episodes: Path) -> tuple[int, str]:
@@ -210,10 +232,23 @@ def _find_reward(run: Path, config: RLinfExportConfig, instructions: Sequence[st
     from wovr_core.reward.rlinf import from_state
     from wovr_core.world_model.rlinf import load_state
 
-    path, outputs = config.reward, run / REWARD_STAGE / "outputs.json"
-    if path is None and outputs.is_file():
-        path = run / REWARD_STAGE / Path(read_json(outputs)["outputs"]["reward"]).name
+    path = config.reward
+    done = next((run / stage for stage in REWARD_STAGES if (run / stage / "outputs.json").is_file()), None)
+    if path is None and done:
+        path = done / Path(read_json(done / "outputs.json")["outputs"]["reward"]).name
     return None if path is None else from_state(load_state(path), instructions)
+
+
+def _told_of(reward: Path) -> list[str]:
+    """What its training measured, where the file is one that a run has trained; shares of held-out frames."""
+    record = reward.parent / "outputs.json"
+    if reward.parent.name not in REWARD_STAGES or not record.is_file():
+        return []
+    found = read_json(record)["outputs"]
+    of, share, other = "really successful", found["true_positives"], found["false_positives"]
+    if found.get("teacher"):
+        of, share, other = "those that the run's own does", found["teacher_positives"], found["teacher_negatives"]
+    return [f"reward model: says success of {share:.0%} of {of} held-out frames, of {other:.0%} of the others"]
 
 
 def _write_reward(out: Path, reward: RlinfReward | None, done: RLinfExport) -> type[ResnetReward | TaskEmbedReward]:
@@ -231,8 +266,8 @@ def _write_reward(out: Path, reward: RlinfReward | None, done: RLinfExport) -> t
     there = next((kind for kind in kinds if (out / kind.file).is_file()), None)
     if there is None:
         done.missing.append(
-            "reward model: the run's own is of another kind than RLinf's. --train-reward trains RLinf's on the run's "
-            f"episodes; or put its {ResnetReward.file} beside dataset/"
+            "reward model: the run's own is of another kind than RLinf's. --own-reward teaches RLinf's what the run's "
+            f"own says, --train-reward trains it on the episodes; or put its {ResnetReward.file} beside dataset/"
         )
     else:
         done.notes.append(f"reward model: the {there.file} that lies there is kept")

@@ -15,7 +15,7 @@ import numpy as np
 from apps.bench import Row, row
 from wovr_core.robots.arm_server import ArmServerConfig
 from wovr_core.robots.base import Limits, RobotError
-from wovr_core.robots.drills import DRIVER_ASLEEP, FAULTS, NEEDS_REFLEXES, run_drill
+from wovr_core.robots.drills import DRIVER_ASLEEP, FAULTS, LINK_GONE, NEEDS_REFLEXES, run_drill
 from wovr_core.robots.guarded import GuardedRobot
 from wovr_core.robots.safety.limiter import limit
 from wovr_core.robots.simulated import FRANKY_SIM_LIMITS, FrankySim, franka_sim_python
@@ -29,13 +29,12 @@ def specified(fault: str, limits: Limits, arm: ArmServerConfig) -> float:
         return limits.stale_after
     if fault.startswith("safety process"):
         return arm.hold_after
-    if fault == "reflex":
-        return DRIVER_ASLEEP  # nothing of ours is awake before; the arm's own controller stops it
     if fault in NEEDS_REFLEXES:
-        # The arm's own controller stops it after 20 lost packets of 1 ms (Franka's FCI documentation), unseen by us.
-        # What is timed here is our side: the last state was read up to a period late, and the recorder writes once
-        # a period.
-        return limits.state_timeout + 2 * arm.state_period
+        # The arm's own controller stops it after 20 lost packets of 1 ms (Franka's FCI documentation). What is timed
+        # here is our side, which cannot know before it is awake, the link is back, or states are missed; a state is
+        # read up to a period late, and the recorder writes once a period.
+        unknowing = {"driver asleep 0.3 s": DRIVER_ASLEEP, "reflex": LINK_GONE, "network cut": limits.state_timeout}
+        return unknowing[fault] + 2 * arm.state_period
     return limits.period
 
 

@@ -14,6 +14,7 @@ from apps.commands import (
     formats,
     jobs,
     plugins,
+    policy,
     refine,
     renderers,
     reproduce,
@@ -46,5 +47,6 @@ GROUPS: tuple[Group, ...] = (
     formats,
     robot,
     world_model,
+    policy,
     plugins,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,12 @@ def add_flags(parser: Any) -> None:
     rlinf.add_argument(
         "--train-reward", action="store_true", help="train one on the run's episodes, in RUN/rlinf_reward"
     )
+    rlinf.add_argument(
+        "--own-reward",
+        action="store_true",
+        help="the run's own classifier: train one to say what it says, of real and of imagined pictures, in "
+        "RUN/rlinf_reward_own",
+    )
     rlinf.add_argument("--reward-set", dest="assignments", action="append", default=[], metavar="KEY=VALUE",
                        help="change its training, e.g. steps=900; may be repeated")  # fmt: skip
 
@@ -43,13 +50,15 @@ def export(arguments: argparse.Namespace, run: Path, episodes: Path, out: Path) 
         reward=arguments.reward,
         any_size=arguments.any_size,
     )
-    if arguments.assignments and not arguments.train_reward:
-        raise WovrError("--reward-set changes the training that --train-reward asks for")
-    if arguments.reward and arguments.train_reward:
-        raise WovrError("--reward gives a reward model and --train-reward makes one: say either")
+    trains = arguments.train_reward or arguments.own_reward
+    if arguments.assignments and not trains:
+        raise WovrError("--reward-set changes the training that --train-reward or --own-reward asks for")
+    if bool(arguments.reward) + arguments.train_reward + arguments.own_reward > 1:
+        raise WovrError("--reward gives a reward model, --train-reward and --own-reward each make one: say one of them")
     with polite_interrupts():
-        if arguments.train_reward:
-            rlinf_export.train_reward(run, arguments.size, arguments.assignments)
+        if trains:
+            made = rlinf_export.train_reward(run, arguments.size, arguments.assignments, own=arguments.own_reward)
+            config = replace(config, reward=made)
         found = rlinf_export.write(run, episodes, out, config)
     print(f"{found.plain} first frames and {found.keyframes} keyframe starts in {out / 'dataset'}")
     for name in found.files:

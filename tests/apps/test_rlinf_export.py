@@ -12,12 +12,18 @@ import pytest
 import torch
 
 from apps.cli import main
+from wovr_core.config import to_dict
 from wovr_core.data.episode_files import write_episode
 from wovr_core.data.keyframe_files import write_keyframes
 from wovr_core.data.segments import keyframe
 from wovr_core.envs import libero_suites
-from wovr_core.model_files import WORLD_MODEL, save_model
+from wovr_core.instructions import embed_tensor
+from wovr_core.model_files import REWARD, WORLD_MODEL, save_model, version_of
+from wovr_core.reward.calibration import calibrate
+from wovr_core.reward.classifier import RewardConfig
+from wovr_core.reward.classifier import build as build_classifier
 from wovr_core.reward.rlinf import ResnetReward, TaskEmbedReward
+from wovr_core.stages.train_reward import RewardTrainingConfig
 from wovr_core.types import NULL_ACTION, Episode, TaskId
 from wovr_core.world_model.model import WanConfig, WorldModel, WorldModelConfig, build
 from wovr_core.world_model.wan_codec import WanCodecConfig
@@ -117,6 +123,46 @@ def test_one_command_gives_rlinf_all_it_needs(suite: str, promoted: bool, tmp_pa
     )
 
 
+def add_classifier(run: Path, episodes: list[Episode]) -> None:
+    """The run's own classifier, in the run's own format, with a threshold that some of its frames pass."""
+    classifier = build_classifier(RewardConfig(image_size=SIZE, width=8))
+    frames = torch.from_numpy(np.concatenate([episode.frames for episode in episodes]))
+    embedding = embed_tensor([episodes[0].task.instruction]).expand(len(frames), -1)
+    threshold = float(classifier.p_success(frames, embedding).median())
+    calibration = calibrate([np.array([0.0, 1.0]), np.array([0.0, 0.5])], [np.array([False, True]), np.zeros(2, bool)])
+    extra = {"calibration": replace(calibration, threshold=threshold).to_dict()}
+    save_model(run / REWARD / REWARD, REWARD, classifier, lineage={}, extra=extra)
+    config = {"config": to_dict(RewardTrainingConfig(imagined_chunks=3))}
+    (run / REWARD / "config.json").write_text(json.dumps(config))
+    (run / REWARD / "outputs.json").write_text(json.dumps({"outputs": {}, "seconds": 1.0}))
+
+
+def test_the_run_s_own_classifier_is_exported_in_rlinf_s_network(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+    episodes, run, out = episodes_of("libero_object"), tmp_path / "r", tmp_path / "out"
+    make_run(run, episodes, promoted=False)
+    add_classifier(run, episodes)
+    command = ["export", "rlinf", "--run", str(run), "--out", str(out), "--envs", "6", "--group", "3"]
+    command += ["--size", str(SIZE), "--any-size"]
+    training = [f"--reward-set={setting}" for setting in ("steps=2", "batch=4", "held_out=1")]
+    assert main([*command, "--own-reward", *training]) == 0
+    told = capsys.readouterr().out
+    assert "Complete" in told
+    done = json.loads((run / "rlinf_reward_own" / "outputs.json").read_text())["outputs"]
+    assert f"reward model: says success of {done['teacher_positives']:.0%}" in told
+    assert done["teacher"] == f"{version_of(run / REWARD / REWARD)},{version_of(run / WORLD_MODEL / WORLD_MODEL)}"
+    made = torch.load(run / "rlinf_reward_own" / ResnetReward.file, weights_only=True)
+    ours = ResnetReward()
+    ours.load_state_dict(made)
+    theirs = Folder(out / "wan_libero_object_grpo.yaml")
+    frames = torch.from_numpy(episodes[0].frames)
+    with torch.no_grad():
+        torch.testing.assert_close(theirs.success(frames, 0), ours.eval()(frames), rtol=1e-4, atol=1e-5)
+    (out / ResnetReward.file).unlink()
+    assert main(command) == 0  # what the run has made before is found
+    again = torch.load(out / ResnetReward.file, weights_only=True)
+    assert torch.equal(again["net.7.weight"], made["net.7.weight"])
+
+
 def test_what_is_there_is_kept_and_what_is_stale_goes(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
     episodes, run, out = episodes_of("libero_object"), tmp_path / "r", tmp_path / "out"
     make_run(run, episodes, promoted=False)
@@ -153,7 +199,9 @@ def test_mistakes_are_answered_before_anything_is_written(tmp_path: Path, capsys
         (["--envs", "6"], "6 environments are no whole groups of 8"),
         (["--reward-set", "steps=2"], "--train-reward"),
         (["--reward", str(tmp_path / "none.pth")], "none.pth is missing"),
-        (["--reward", "x.pth", "--train-reward"], "say either"),
+        (["--reward", "x.pth", "--train-reward"], "say one of them"),
+        (["--own-reward", "--train-reward"], "say one of them"),
+        (["--own-reward"], "has no world model and classifier of its own yet"),
         (["--train-reward", "--reward-set", "stepz=2"], "did you mean"),
         (["--train-reward"], "held_out is 20 of 2 episodes"),
     ):

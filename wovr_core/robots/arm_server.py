@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from wovr_core.robots.arm import Arm
-from wovr_core.robots.base import ConnectionLostError, Motion, RobotError, RobotState, Vector
+from wovr_core.robots.base import ConnectionLostError, Motion, RobotError, RobotMode, RobotState, Vector
 from wovr_core.robots.safety import wire
 
 log = logging.getLogger(__name__)
@@ -218,6 +218,8 @@ class ArmServer:
             except ConnectionLostError:
                 return  # the guard sees its state grow old
             self._speed = state.speed
+            if self._controlled and (state.errors or state.mode is RobotMode.REFLEX):
+                self._stop()  # the arm has stopped itself: nobody need tell us, and no target is passed on any more
             motion = self._motion if self._controlled else Motion.STOPPED.value
             self._recorder.write(Motion.HOLDING.value if self._held and self._controlled else motion, state)
             self._tell({"kind": "state", "state": wire.pack_state(state), "controlled": self._controlled})

@@ -32,7 +32,9 @@ from wovr_core.robots.simulated import FRANKY_SIM_LIMITS, FrankaSim, FrankySim
 AT_REST = 0.01
 """m/s"""
 DRIVER_ASLEEP = 0.3
-"""s that the reflex drill stops the driver's process for."""
+"""s that the driver's process is stopped for: until then nobody of ours can know what the arm did."""
+LINK_GONE = 0.05
+"""s without network: more than the 0.02 after which the arm's controller ends the motion. All of ours is awake."""
 REST_ROWS = 5
 """States in a row under AT_REST that count as rest."""
 
@@ -76,6 +78,8 @@ class Drill:
             stderr=self._errors,
             text=True,
         )
+        self.mend: Callable[[], None] = lambda: None
+        """Gives a link that was cut back."""
         self._events: queue.Queue[dict[str, Any]] = queue.Queue()
         self.heard: list[dict[str, Any]] = []
         threading.Thread(target=self._listen, daemon=True).start()
@@ -174,6 +178,14 @@ def _freeze_arm(drill: Drill, stack: ExitStack) -> float:
     return now
 
 
+def _interrupt_link(drill: Drill, stack: ExitStack) -> float:
+    """The link has been cut: mend it, as a switch or a busy kernel does after a moment."""
+    now = time.monotonic()
+    time.sleep(LINK_GONE)
+    drill.mend()
+    return now
+
+
 def _tell(word: str) -> Callable[[Drill, ExitStack], float]:
     def inject(drill: Drill, stack: ExitStack) -> float:
         drill.tell(word)
@@ -191,12 +203,15 @@ FAULTS: dict[str, Callable[[Drill, ExitStack], float]] = {
     "operator absent": _tell("release"),
     "camera unplugged": _tell("unplug"),
     "disk full": _tell("fill_disk"),
-    "reflex": _freeze_arm,
+    "driver asleep 0.3 s": _freeze_arm,
+    "reflex": _interrupt_link,
     "network cut": lambda drill, stack: time.monotonic(),
 }
 """What breaks -> how; each returns the moment of the fault."""
-NEEDS_REFLEXES = ("reflex", "network cut")
+NEEDS_REFLEXES = ("driver asleep 0.3 s", "reflex", "network cut")
 """Faults that the arm's own controller catches: they need the simulator that has one."""
+OVER_A_LINK = ("reflex", "network cut")
+"""Faults of the network: the driver reaches the arm through a `LinkProxy`."""
 
 
 def run_drill(
@@ -232,7 +247,7 @@ def _run_once(fault: str, simulator: str, limits: Limits, moving: float, after: 
             arm = ArmServerConfig(hostname=server.hostname, realtime=False, gripper=False)
         with ExitStack() as stack:
             proxy = None
-            if fault == "network cut" and server is not None:
+            if fault in OVER_A_LINK and server is not None:
                 proxy = stack.enter_context(LinkProxy(server.hostname))
                 arm = dataclasses.replace(arm, hostname=proxy.hostname)
             drill = stack.enter_context(Drill(arm, limits, folder))
@@ -241,12 +256,13 @@ def _run_once(fault: str, simulator: str, limits: Limits, moving: float, after: 
             if drill.client.poll() is not None:
                 raise SpoiledDrillError("the client ended before the fault")
             if proxy is not None:
+                drill.mend = proxy.mend
                 proxy.cut()
             at = FAULTS[fault](drill, stack)
             time.sleep(after)
             times, motions, values = drill.rows()
             result = measure(fault, simulator, at, times, motions, values, drill.said(at))
-        if proxy is not None and server is not None:
+        if fault == "network cut" and server is not None:
             drift = _drift_without_us(server.hostname, values[times < at][-1][:3])
             result = dataclasses.replace(result, drift=drift)
         return result

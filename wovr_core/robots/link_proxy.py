@@ -1,4 +1,6 @@
-"""A robot's network link that can be cut: forwards libfranka's TCP and UDP traffic on loopback addresses.
+"""A robot's network link that can be cut and mended: forwards libfranka's TCP and UDP traffic on loopback addresses.
+
+What is sent by UDP while it is cut is lost. What is sent by TCP arrives when it is mended, as TCP sends again.
 
 The connect request (a 12-byte header, then library version and UDP port as u16) names the port that states go
 to; the proxy puts its own there, and forwards both directions of the 1 kHz exchange until `cut`.
@@ -86,7 +88,12 @@ class LinkProxy:
             robot_address = None
             for peer in (client, robot, from_robot, from_client):
                 selector.register(peer, selectors.EVENT_READ)
+            late = {client: b"", robot: b""}
             while not self._end.is_set():
+                for peer, data in late.items():
+                    if data and not self._cut.is_set():
+                        peer.sendall(data)
+                        late[peer] = b""
                 for key, _ in selector.select(0.1):
                     readable = key.fileobj
                     if readable is from_robot:
@@ -101,5 +108,4 @@ class LinkProxy:
                         data = (client if readable is client else robot).recv(65536)
                         if not data:
                             return
-                        if not self._cut.is_set():
-                            (robot if readable is client else client).sendall(data)
+                        late[robot if readable is client else client] += data

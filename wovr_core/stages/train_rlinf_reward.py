@@ -1,4 +1,5 @@
-"""Train RLinf's reward model on our episodes, and leave it as the file that RLinf reads."""
+"""Train RLinf's reward model on our episodes, or on what our own classifier says of them, and leave it as the file that
+RLinf reads."""
 
 from __future__ import annotations
 
@@ -13,11 +14,13 @@ import torch.nn.functional as F
 from wovr_core.data.episode_files import EpisodeSet
 from wovr_core.data.formats.conventions import resize
 from wovr_core.data.segments import split_ids
-from wovr_core.reward.labels import LabelConfig, balanced_weights, label_episodes
+from wovr_core.reward.labels import LabelConfig
 from wovr_core.reward.rlinf import ResnetReward, RlinfReward, TaskEmbedReward
 from wovr_core.seeding import derive_seed, torch_generator
 from wovr_core.stages.collect import load_named
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
+from wovr_core.stages.rlinf_lessons import Lessons, Teacher, true_lessons
+from wovr_core.stages.train_reward import RewardTrainingConfig
 from wovr_core.stages.training import Training, set_learning_rate, warmup_cosine
 from wovr_core.types import Episode
 
@@ -40,12 +43,24 @@ class RlinfRewardConfig:
 
 
 @dataclass(frozen=True)
+class OwnClassifier:
+    """Checkpoints of the run's own classifier and of the world model that it judges."""
+
+    reward: Path
+    world_model: Path
+    training: RewardTrainingConfig
+    """Of the classifier: how deep it has seen imagination."""
+
+
+@dataclass(frozen=True)
 class RlinfRewardInputs:
     episodes: tuple[str, ...]
     versions: tuple[str, ...]
     seed: int
     instructions: tuple[str, ...] = ()
     """Of the whole suite, for the variant that is told the task; those of the episodes if not given."""
+    teacher: OwnClassifier | None = None
+    """What to learn from in place of the truth."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +71,12 @@ class RlinfRewardOutputs:
     """Share of successful held-out frames at or over THRESHOLD."""
     false_positives: float
     """Share of the others."""
+    teacher: str = ""
+    """Version of the own classifier that it learned from, if it did, and of its world model."""
+    teacher_positives: float | None = None
+    """Share of the held-out frames, real and imagined, that reach THRESHOLD where the teacher says success."""
+    teacher_negatives: float | None = None
+    """Share of those that reach it where the teacher says none."""
 
 
 def run(
@@ -64,7 +85,7 @@ def run(
     """Train with binary cross-entropy on frames of both kinds alike; measure on held-out episodes.
 
     Raises:
-        WovrError: there are not more episodes than are held out.
+        WovrError: there are not more episodes than are held out; a teacher that sees no success, or nothing else.
     """
     from wovr_core.world_model.rlinf import replace_file
 
@@ -72,6 +93,9 @@ def run(
         split_ids([f"{i}/{name}" for i, path in enumerate(inputs.episodes) for name in EpisodeSet(Path(path)).paths],
                   config.held_out)  # fmt: skip
     versions = {"episodes": ",".join(inputs.versions), "seed": str(inputs.seed)}
+    teacher = _teacher(inputs)
+    if teacher:
+        versions["teacher"] = teacher.version
     folder = StageFolder(out_dir, "train_rlinf_reward", config, versions, on_metrics)
     finished = folder.outputs(RlinfRewardOutputs)
     if finished:
@@ -82,33 +106,43 @@ def run(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(inputs.seed, "rlinf_reward_weights"))
         model: RlinfReward = TaskEmbedReward(tasks) if config.told_the_task else ResnetReward()
-    fit(folder, model, [episodes[i] for i in train_ids], config, inputs.seed)
-    rates = measure(model, [episodes[i] for i in held_ids], config.image_size)
+    training, held = ([episodes[i] for i in ids] for ids in (train_ids, held_ids))
+    if teacher:
+        lessons = teacher.lessons(teacher.both(training), config.labels, THRESHOLD)
+    else:
+        lessons = true_lessons(training, config.labels)
+    fit(folder, model, lessons, config, inputs.seed)
+    rates = measure(model, held, config.image_size)
+    agreed = measure(model, teacher.both(held), config.image_size) if teacher else (None, None)
     path = folder.path / model.file
     replace_file(path, lambda temporary: torch.save(model.state_dict(), temporary))
-    folder.log(config.steps, {"true_positives": rates[0], "false_positives": rates[1]}, "held_out")
-    return folder.finish(RlinfRewardOutputs(str(path), *rates))
+    found = {"true_positives": rates[0], "false_positives": rates[1]}
+    if agreed[0] is not None and agreed[1] is not None:
+        found |= {"teacher_positives": agreed[0], "teacher_negatives": agreed[1]}
+    folder.log(config.steps, found, "held_out")
+    return folder.finish(RlinfRewardOutputs(str(path), *rates, versions.get("teacher", ""), *agreed))
 
 
-def fit(
-    folder: StageFolder, model: RlinfReward, episodes: Sequence[Episode], config: RlinfRewardConfig, seed: int
-) -> None:
+def _teacher(inputs: RlinfRewardInputs) -> Teacher | None:
+    own = inputs.teacher
+    return Teacher(own.reward, own.world_model, own.training, inputs.seed) if own else None
+
+
+def fit(folder: StageFolder, model: RlinfReward, lessons: Lessons, config: RlinfRewardConfig, seed: int) -> None:
     """Leaves the model in evaluation mode."""
-    samples = label_episodes(episodes, config.labels)
-    labels = torch.from_numpy(samples.labels)
-    weights = torch.from_numpy(balanced_weights(samples.labels, samples.weights))
+    targets, odds = torch.from_numpy(lessons.targets), torch.from_numpy(lessons.odds)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=1e-4, fused=True)
     model.train()
     with Training(folder, steps=config.steps, modules={"reward": model}, optimizer=optimizer) as training:
         for step in training:
             generator = torch_generator(seed, "rlinf_reward", step)
             set_learning_rate(optimizer, config.learning_rate * warmup_cosine(step, config.steps, config.steps // 20))
-            chosen = torch.multinomial(weights, config.batch, replacement=True, generator=generator)
+            chosen = torch.multinomial(odds, config.batch, replacement=True, generator=generator)
             with torch.random.fork_rng(devices=[]):  # of the dropout
                 torch.manual_seed(derive_seed(seed, "rlinf_reward_dropout", step))
-                shown = torch.from_numpy(resize(samples.frames[chosen.numpy()], config.image_size))
-                p = model(shown, [samples.instructions[i] for i in chosen.tolist()])
-            loss = F.binary_cross_entropy(p.clamp(1e-6, 1 - 1e-6), labels[chosen].float())
+                shown = torch.from_numpy(resize(lessons.frames[chosen.numpy()], config.image_size))
+                p = model(shown, [lessons.instructions[i] for i in chosen.tolist()])
+            loss = F.binary_cross_entropy(p.clamp(1e-6, 1 - 1e-6), targets[chosen])
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

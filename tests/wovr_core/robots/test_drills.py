@@ -13,7 +13,7 @@ import pytest
 from wovr_core.errors import UnknownNameError
 from wovr_core.robots import simulated
 from wovr_core.robots.base import RobotError
-from wovr_core.robots.drills import FAULTS, measure, run_drill
+from wovr_core.robots.drills import FAULTS, NEEDS_REFLEXES, measure, run_drill
 from wovr_core.robots.simulated import FRANKY_SIM_LIMITS, franka_sim_python
 
 pytestmark = [pytest.mark.robot, pytest.mark.fault]
@@ -31,6 +31,7 @@ EXPECTED = {
     "operator absent": ("stopped",),
     "camera unplugged": ("holding",),
     "disk full": ("holding",),
+    "driver asleep 0.3 s": ("stopped",),
     "reflex": ("stopped",),
     "network cut": ("stopped", "holding"),  # the driver's last state is the one from before it stopped answering
 }
@@ -74,7 +75,7 @@ def test_the_real_driver_brings_the_simulated_arm_to_rest(fault):
 
 @needs_franka_sim
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", ["reflex", "network cut"])
+@pytest.mark.parametrize("fault", NEEDS_REFLEXES)
 def test_what_the_arm_itself_catches(fault, monkeypatch):
     pytest.importorskip("franky")
     monkeypatch.setattr(simulated, "franka_sim_python", lambda: FRANKA_SIM)
@@ -82,6 +83,8 @@ def test_what_the_arm_itself_catches(fault, monkeypatch):
     check(result)
     if fault == "network cut":
         assert result.drift < 0.05  # its own controller stopped it
+    if fault == "reflex":
+        assert "ReflexError" in result.client_said
     assert {"ReflexError", "SafetyStopError", "ConnectionLostError"} & set(result.client_said)
 
 

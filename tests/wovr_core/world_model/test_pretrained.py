@@ -161,6 +161,22 @@ def test_offline_nothing_is_asked_for(variable, monkeypatch, tmp_path):
         locate(PretrainedConfig("nobody/nothing"))
 
 
+def test_offline_a_hub_id_is_found_in_the_cache(monkeypatch, tmp_path, wan_folder, wan_config):
+    """As the hub's client lays it out: a branch names a commit, a snapshot holds its files."""
+    repository = tmp_path / "models--nobody--wan"
+    shutil.copytree(wan_folder, repository / "snapshots" / "c0ffee")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("c0ffee")
+    monkeypatch.setenv("WOVR_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert locate(PretrainedConfig("nobody/wan")) == repository / "snapshots" / "c0ffee"
+    found = build_pretrained(wan_config, PretrainedConfig("nobody/wan"))
+    local = build_pretrained(wan_config, PretrainedConfig(str(wan_folder)))
+    assert all(torch.equal(found.state_dict()[name], value) for name, value in local.state_dict().items())
+    with pytest.raises(WovrError, match="not in the hub's cache"):
+        locate(PretrainedConfig("nobody/wan", revision="another"))
+
+
 def test_a_bf16_base_trains_its_channels_in_float32(wan_config, wan_folder):
     model = build_pretrained(wan_config, PretrainedConfig(str(wan_folder), dtype="bfloat16"))
     assert model.transformer.proj_out.weight.dtype == torch.bfloat16

@@ -4,6 +4,7 @@ The reference (`rlinf_reference`) knows Wan's own names and mathematics and noth
 is diffusers'.
 """
 
+import itertools
 import math
 import re
 import sys
@@ -17,6 +18,7 @@ from diffusers import AutoencoderKLWan
 from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers
 from safetensors.torch import load_file, save_file
 
+from wovr_core import recipes
 from wovr_core.errors import CorruptFileError, WovrError
 from wovr_core.types import NULL_ACTION
 from wovr_core.world_model.env import ImaginationConfig, WorldModelEnv
@@ -135,36 +137,53 @@ def test_names_are_diffusers_own(files, trained):
     assert all(torch.equal(theirs[str(ours[k])], v) for k, v in state.items() if ours[k] in known)
 
 
-def vae_names(stages: int, blocks: int, sampled_in_time: tuple[bool, ...], narrow: set[str]) -> set[str]:
-    """The autoencoder's tensors as Wan2.2 itself nests them; `narrow`: residual blocks that change their width."""
-    names = {f"{c}.{leaf}" for c in ("conv1", "conv2") for leaf in ("weight", "bias")}
+Shapes = dict[str, tuple[int, ...]]
 
-    def residual(p):
-        names.update({f"{p}.residual.{i}.gamma" for i in (0, 3)})
-        names.update({f"{p}.residual.{i}.{leaf}" for i in (2, 6) for leaf in ("weight", "bias")})
-        if p in narrow:
-            names.update({f"{p}.shortcut.{leaf}" for leaf in ("weight", "bias")})
 
+def vae_shapes(pixels: int, latents: int, widths: dict[str, list[int]], blocks: int, in_time: list[bool]) -> Shapes:
+    """The autoencoder's tensors as Wan2.2 itself nests them.
+
+    Args:
+        widths: of each half, before its first stage and after each.
+        in_time: whether the encoder also halves time after a stage; the decoder mirrors it.
+    """
+    shapes: Shapes = {}
+
+    def layer(name: str, outputs: int, inputs: int, *kernel: int) -> None:
+        shapes.update({f"{name}.weight": (outputs, inputs, *kernel), f"{name}.bias": (outputs,)})
+
+    def residual(p: str, inputs: int, outputs: int) -> None:
+        shapes.update({f"{p}.residual.0.gamma": (inputs, 1, 1, 1), f"{p}.residual.3.gamma": (outputs, 1, 1, 1)})
+        layer(f"{p}.residual.2", outputs, inputs, 3, 3, 3)
+        layer(f"{p}.residual.6", outputs, outputs, 3, 3, 3)
+        if inputs != outputs:
+            layer(f"{p}.shortcut", outputs, inputs, 1, 1, 1)
+
+    layer("conv1", 2 * latents, 2 * latents, 1, 1, 1)
+    layer("conv2", latents, latents, 1, 1, 1)
     for half, name, count in (("encoder", "downsamples", blocks), ("decoder", "upsamples", blocks + 1)):
-        names.update({f"{half}.conv1.{leaf}" for leaf in ("weight", "bias")})
-        for i in range(stages):
+        wide, encodes = widths[half], half == "encoder"
+        layer(f"{half}.conv1", wide[0], pixels if encodes else latents, 3, 3, 3)
+        for i, (inputs, outputs) in enumerate(itertools.pairwise(wide)):
+            stage = f"{half}.{name}.{i}.{name}"
             for j in range(count):
-                residual(f"{half}.{name}.{i}.{name}.{j}")
-            if i < stages - 1:
-                last = f"{half}.{name}.{i}.{name}.{count}"
-                names.update({f"{last}.resample.1.{leaf}" for leaf in ("weight", "bias")})
-                if sampled_in_time[i if half == "encoder" else stages - 2 - i]:
-                    names.update({f"{last}.time_conv.{leaf}" for leaf in ("weight", "bias")})
-        residual(f"{half}.middle.0")
-        residual(f"{half}.middle.2")
-        names.update({f"{half}.middle.1.norm.gamma", f"{half}.head.0.gamma"})
-        names.update({f"{half}.middle.1.{p}.{leaf}" for p in ("to_qkv", "proj") for leaf in ("weight", "bias")})
-        names.update({f"{half}.head.2.{leaf}" for leaf in ("weight", "bias")})
-    return names
+                residual(f"{stage}.{j}", outputs if j else inputs, outputs)
+            if i < len(wide) - 2:
+                layer(f"{stage}.{count}.resample.1", outputs, outputs, 3, 3)
+                if (in_time if encodes else in_time[::-1])[i]:
+                    layer(f"{stage}.{count}.time_conv", outputs if encodes else 2 * outputs, outputs, 3, 1, 1)
+        middle = wide[-1] if encodes else wide[0]
+        residual(f"{half}.middle.0", middle, middle)
+        residual(f"{half}.middle.2", middle, middle)
+        layer(f"{half}.middle.1.to_qkv", 3 * middle, middle, 1, 1)
+        layer(f"{half}.middle.1.proj", middle, middle, 1, 1)
+        shapes.update({f"{half}.middle.1.norm.gamma": (middle, 1, 1), f"{half}.head.0.gamma": (wide[-1], 1, 1, 1)})
+        layer(f"{half}.head.2", 2 * latents if encodes else pixels, wide[-1], 3, 3, 3)
+    return shapes
 
 
 def test_the_published_sizes_name_by_name():
-    """The 5B model, without values: every shape, and the names of both files."""
+    """The 5B model, without values: every name and every shape of both files."""
     model = build_empty(RLINF_WORLD_MODEL)
     state = model.transformer.state_dict()
     wan = {theirs: tuple(state[ours].shape) for ours, theirs in to_wan(state, TRANSFORMER).items()}
@@ -194,12 +213,25 @@ def test_the_published_sizes_name_by_name():
 
     vae = model.codec.net.state_dict()
     names = to_wan(vae, VAE, {"encoder": 2, "decoder": 3})
-    narrow = {f"encoder.downsamples.{i}.downsamples.0" for i in (1, 2)}
-    narrow |= {f"decoder.upsamples.{i}.upsamples.0" for i in (2, 3)}
-    assert set(names.values()) == vae_names(4, 2, (False, True, True), narrow)
-    assert tuple(vae["encoder.conv_in.weight"].shape) == (160, 12, 3, 3, 3)
-    assert tuple(vae["decoder.conv_in.weight"].shape) == (1024, 48, 3, 3, 3)
+    widths = {"encoder": [160, 160, 320, 640, 640], "decoder": [1024, 1024, 1024, 512, 256]}
+    expected = vae_shapes(3 * 2 * 2, 48, widths, blocks=2, in_time=[False, True, True])
+    assert {theirs: tuple(vae[ours].shape) for ours, theirs in names.items()} == expected
     assert {theirs: ours for ours, theirs in names.items()} == to_diffusers(names.values(), VAE)
+
+
+def test_the_recipe_s_model_is_the_published_one_and_computes_its_shapes():
+    """On the meta device: 13 pictures of 256 pixels, 4 latent frames, a velocity for each, and pictures again."""
+    model = build_empty(recipes.get("wan22_5b").world_model.model)
+    published = build_empty(RLINF_WORLD_MODEL).state_dict()
+    assert {k: v.shape for k, v in model.state_dict().items()} == {k: v.shape for k, v in published.items()}
+    model.to("meta")
+    frames = torch.zeros(2, 13, 256, 256, 3, dtype=torch.uint8, device="meta")
+    latents = model.codec.encode(frames)
+    assert latents.shape == (2, 4, 48, 16, 16)
+    times, actions = torch.zeros(2, 4, device="meta"), torch.zeros(2, 13, 7, device="meta")
+    assert model.transformer.velocity(latents, times, actions).shape == latents.shape
+    pictures = model.codec.decode(latents, last=8)
+    assert (pictures.shape, pictures.dtype) == ((2, 8, 256, 256, 3), torch.uint8)
 
 
 def test_what_does_not_fit_is_told_by_name(trained, files, tmp_path, small_config):

@@ -91,6 +91,18 @@ class Evaluation:
             raise ProtocolError("this evaluation has a fixed number of trials: no test before all of them are in")
         return sequential_test(_blocks(self._assignment(), self.standing().trials), self.plan.protocol.alpha)
 
+    def stop_was_due(self) -> bool:
+        """Whether the test had decided when its end was recorded, by the labels of that moment. True where there is
+        no such end."""
+        records = self.log.read()
+        stop = standing(self.plan, records).stopped
+        if stop is None:
+            return True
+        if self.plan.protocol.design != "sequential" or len(self.plan.contestants) != 2:
+            return False
+        then = standing(self.plan, records[: stop.number - 1]).trials
+        return sequential_test(_blocks(self._assignment(), then), self.plan.protocol.alpha).stopped_at is not None
+
     # -- running (see `session`)
 
     @contextmanager

@@ -78,8 +78,12 @@ def _unfinished(evaluation: Evaluation, standing: Standing) -> list[str]:
     if standing.unblinded is None:
         reasons.append("it is not unblinded yet: `wovr robot report NAME --unblind YOUR-NAME`, once labels are in")
     for record in standing.late:
+        what = f"trial {record.body['trial']}" if "trial" in record.body else "the evaluation"
+        reasons.append(f"{what} was given a record of kind {record.kind!r} after unblinding (line {record.number})")
+    if not evaluation.stop_was_due():
+        assert standing.stopped is not None
         reasons.append(
-            f"trial {record.body['trial']} was given a {record.kind} after unblinding (line {record.number})"
+            f"line {standing.stopped.number} ends it as decided, but by the records before it the declared test was not"
         )
     return reasons
 

@@ -109,14 +109,18 @@ class Standing:
     """The sequential test's end."""
     abandoned: Record | None = None
     late: list[Record] = field(default_factory=list)
-    """Labels and exclusions made after unblinding: there must be none."""
+    """What was written after unblinding: there must be nothing."""
 
     def required(self) -> Sequence[TrialState]:
-        """The trials that a report must account for: all, or those begun before a declared or stated end."""
+        """The trials that a report must account for: all, or those before a declared or stated end.
+
+        A trial that was begun is never left out, whatever the end says of how many there were.
+        """
         end = self.stopped or self.abandoned
         if end is None:
             return self.trials
-        return self.trials[: int(end.body["trials"])]
+        begun = max((t.scheduled.number for t in self.trials if t.attempts), default=0)
+        return self.trials[: max(begun, int(end.body["trials"]))]
 
 
 def standing(plan: Plan, records: Sequence[Record]) -> Standing:
@@ -124,7 +128,7 @@ def standing(plan: Plan, records: Sequence[Record]) -> Standing:
     result = Standing([TrialState(trial) for trial in plan.schedule])
     for record in records:
         body = record.body
-        if record.kind in ("label", "exclude") and result.unblinded is not None:
+        if result.unblinded is not None:
             result.late.append(record)
         if record.kind == "unblind":
             result.unblinded = record

@@ -166,6 +166,64 @@ def test_a_label_slipped_in_after_unblinding_is_refused(make_evaluation: Make, p
         build_report(evaluation)
 
 
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("abandon", {"by": "op", "why": "enough", "trials": 2}),
+        ("stop", {"block": 1, "trials": 2, "e_value": 20.0}),
+        ("begin", {"trial": 1, "attempt": 2, "by": "op", "pid": 1}),
+        ("end", {"trial": 1, "attempt": 1, "how": "safety_abort", "why": ""}),
+    ],
+)
+def test_nothing_at_all_may_be_written_after_unblinding(
+    make_evaluation: Make, play: Play, kind: str, body: dict[str, object]
+) -> None:
+    evaluation = make_evaluation(trials=2, second_labels=0)
+    finish(evaluation, play)
+    evaluation.unblind("op")
+    evaluation.log.append(kind, body)  # past the rules
+    with pytest.raises(ReportRefusedError) as caught:
+        build_report(evaluation)
+    assert any(f"kind {kind!r} after unblinding" in reason for reason in caught.value.reasons)
+
+
+def test_an_end_cannot_leave_out_a_trial_that_was_begun(make_evaluation: Make, play: Play) -> None:
+    evaluation = make_evaluation(trials=3, second_labels=0)
+    for number in (1, 2, 3):
+        play(evaluation, number)
+    evaluation.log.append("abandon", {"by": "op", "why": "enough", "trials": 2})  # past the rules: one too few
+    assert len(evaluation.standing().required()) == 3
+    evaluation.unblind("op")
+    report = build_report(evaluation)
+    assert [trial["number"] for trial in report["trials"]] == [1, 2, 3]
+    assert report["not_run"] == 3
+
+
+@pytest.mark.parametrize("design", ["fixed", "sequential"])
+def test_an_end_that_the_declared_test_did_not_call_for_is_refused(
+    make_evaluation: Make, play: Play, design: str
+) -> None:
+    evaluation = make_evaluation(trials=20, design=design, second_labels=0)
+    for number in (1, 2, 3, 4):
+        play(evaluation, number, success=evaluation.policy_of(number) == "after")
+    evaluation.log.append("stop", {"block": 2, "trials": 4, "e_value": 20.0})  # past the rules
+    evaluation.unblind("op")
+    with pytest.raises(ReportRefusedError, match="the declared test was not"):
+        build_report(evaluation)
+
+
+def test_a_label_mended_after_the_stop_does_not_undo_it(make_evaluation: Make, play: Play) -> None:
+    evaluation = make_evaluation(trials=20, design="sequential", second_labels=0)
+    while (trial := evaluation.next_trial()) is not None:
+        play(evaluation, trial.number, success=evaluation.policy_of(trial.number) == "after")
+        evaluation.stop_if_decided()
+    evaluation.label(1, "op", evaluation.policy_of(1) != "after")
+    evaluation.unblind("op")
+    report = build_report(evaluation)
+    assert report["ended_early"]["kind"] == "stop"
+    assert report["comparison"]["different"] is False  # by the labels that count now
+
+
 def test_a_changed_plan_is_found_out(make_evaluation: Make, play: Play) -> None:
     evaluation = make_evaluation()
     play(evaluation, 1)
