@@ -13,6 +13,9 @@ from wovr_core.plugins import ConfiguredPlugin
 from wovr_core.types import FloatArray
 
 
+ImitationLoss = Callable[..., tuple[torch.Tensor, dict[str, float]]]
+
+
 @dataclass(frozen=True)
 class ActionChunk:
     """A decision for the next C steps, for a batch of B observations."""
@@ -67,7 +70,7 @@ class PolicyPlugin(ConfiguredPlugin):
 
     build: Callable[[Any, int], Any]
     """(configuration, seed of the weights) -> a `Policy` that is a `torch.nn.Module` and has its `config`."""
-    imitation_loss: Callable[..., tuple[torch.Tensor, dict[str, float]]] | None = None
+    imitation_loss: ImitationLoss | None = None
     """(policy, `policy.sft.SFTBatch`, generator, `policy.sft.SFTLossConfig`, *, autocast) -> (loss, metrics).
     Without it the policy is not taught by demonstrations here."""
     fit: Callable[[Any, FloatArray], None] | None = None

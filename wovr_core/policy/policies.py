@@ -1,11 +1,15 @@
-"""Which kind of policy a configuration means: TinyVLA, or that of a plug-in."""
+"""Which kind of policy a configuration means: TinyVLA, OpenVLA-OFT, or that of a plug-in."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from wovr_core import plugins
 from wovr_core.policy.base import PolicyPlugin
+from wovr_core.policy.openvla_oft.imitation import imitation_loss
+from wovr_core.policy.openvla_oft.policy import OpenVLAOFT, OpenVLAOFTConfig
 from wovr_core.policy.sft import sft_loss
 from wovr_core.policy.tiny_vla import TinyVLAConfig, build
 
@@ -17,7 +21,18 @@ TINY_VLA = PolicyPlugin(
 )
 
 
+def _openvla_oft(config: OpenVLAOFTConfig, seed: int) -> OpenVLAOFT:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return OpenVLAOFT(config)
+
+
+OPENVLA_OFT = PolicyPlugin(config=OpenVLAOFTConfig, build=_openvla_oft, imitation_loss=imitation_loss)
+
+
 def policy_of(config: Any) -> PolicyPlugin:
     """The kind of policy of this configuration. Raises UnknownNameError or PluginError."""
+    if isinstance(config, OpenVLAOFTConfig):
+        return OPENVLA_OFT
     kind = getattr(config, "kind", None)
     return plugins.load(plugins.POLICIES, kind, PolicyPlugin) if kind else TINY_VLA

@@ -15,6 +15,7 @@ import torch
 from wovr_core.errors import WovrError
 from wovr_core.instructions import embed
 from wovr_core.policy.tiny_vla import TinyVLA
+from wovr_core.policy.token_loss import token_loss
 from wovr_core.types import CHUNK, NULL_ACTION, Episode, FloatArray
 
 
@@ -26,6 +27,8 @@ class SFTBatch:
     """(B, H, W, 3) u8"""
     text: torch.Tensor
     """(B, D) embedded instructions."""
+    instructions: tuple[str, ...]
+    """B, the same in words."""
     previous_actions: torch.Tensor
     """(B, A), as executed; NULL_ACTION before the first frame."""
     actions: torch.Tensor
@@ -66,6 +69,7 @@ class SFTDataset:
         self._valid = torch.from_numpy(np.concatenate(valid))
         self._text_of = torch.from_numpy(np.concatenate(texts).astype(np.int64))
         self._texts = torch.from_numpy(embed(instructions))
+        self._instructions = instructions
         self._ahead = torch.arange(chunk)
 
     def __len__(self) -> int:
@@ -79,9 +83,11 @@ class SFTDataset:
     def gather(self, indices: torch.Tensor) -> SFTBatch:
         """indices (B,) int64 -> the batch of those samples."""
         rows = self._row[indices][:, None] + self._ahead  # (B, C)
+        text_of = self._text_of[indices]
         return SFTBatch(
             frames=self._frames[indices],
-            text=self._texts[self._text_of[indices]],
+            text=self._texts[text_of],
+            instructions=tuple(self._instructions[i] for i in text_of.tolist()),
             previous_actions=self._previous[indices],
             actions=self._labels[rows],
             mask_padding=self._valid[rows],
@@ -130,17 +136,11 @@ def sft_loss(
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         logits = policy(frames, batch.text, previous)  # (B, C, A, N)
     tokens = policy.action_bins.encode(batch.actions)  # (B, C, A)
-    log_probs = logits.float().log_softmax(-1)
-    picked = log_probs.gather(-1, tokens[..., None]).squeeze(-1)
-    if config.smoothing > 0:
-        last = policy.config.bins - 1
-        beside = torch.stack([(tokens - 1).clamp(min=0), (tokens + 1).clamp(max=last)], dim=-1)
-        picked = (1 - config.smoothing) * picked + config.smoothing * log_probs.gather(-1, beside).mean(-1)
-    mask = batch.mask_padding[..., None].expand_as(picked)
-    loss = -(picked * mask).sum() / mask.sum().clamp(min=1)
+    loss = token_loss(logits, tokens, batch.mask_padding, config.smoothing)
     with torch.no_grad():
         greedy = logits.argmax(-1)
         error = (policy.action_bins.decode(greedy) - batch.actions).abs()
+        mask = batch.mask_padding[..., None].expand_as(tokens)
         metrics = {
             "loss": float(loss),
             "token_accuracy": float((greedy == tokens)[mask].float().mean()),

@@ -23,6 +23,7 @@ from wovr_core.policy.base import ActionChunk
 from wovr_core.policy.openvla_oft.actions import BINS, ActionStatistics, ActionTokens
 from wovr_core.policy.openvla_oft.vision import VisionConfig, VisionTowers
 from wovr_core.policy.sampling import log_prob_of, sample
+from wovr_core.policy.token_loss import token_loss
 from wovr_core.types import ACTION_DIM, CHUNK
 
 if TYPE_CHECKING:
@@ -173,23 +174,24 @@ class OpenVLAOFT(nn.Module):
         instructions: Sequence[str],
         actions: torch.Tensor,
         mask_padding: torch.Tensor | None = None,
+        smoothing: float = 0.0,
     ) -> tuple[torch.Tensor, dict[str, float]]:
         """Cross-entropy of demonstrated actions.
 
         Args:
             actions: (B, C, A), from each frame on.
             mask_padding: (B, C) bool, true where there is an action.
+            smoothing: share of the label's weight given to the two neighbouring bins together.
 
         Returns:
             The mean over all tokens that are not padding, and metrics `loss`, `token_accuracy`.
         """
         logits = self.forward(frames, instructions)
         tokens = self.action_tokens.encode(actions).to(logits.device)
-        picked = log_prob_of(logits, tokens, 1.0)
-        real = torch.ones_like(tokens, dtype=torch.bool)
-        if mask_padding is not None:
-            real = mask_padding.to(logits.device)[..., None].expand_as(picked)
-        loss = -(picked * real).sum() / real.sum().clamp(min=1)
+        if mask_padding is None:
+            mask_padding = torch.ones(tokens.shape[:2], dtype=torch.bool)
+        real = mask_padding.to(logits.device)
+        loss = token_loss(logits, tokens, real, smoothing)
         hits = (logits.argmax(-1) == tokens)[real].float().mean()
         return loss, {"loss": float(loss.detach()), "token_accuracy": float(hits)}
 

@@ -53,7 +53,7 @@ def load_published(
     except ImportError as error:
         raise MissingDependencyError("large models need accelerate: pip install 'wovr-workbench[large]'") from error
     statistics = read_statistics(folder / "dataset_statistics.json", unnorm_key)
-    tokenizer = folder / "tokenizer.json"
+    tokenizer = folder.absolute() / "tokenizer.json"  # the checkpoint is used from wherever somebody works
     if not tokenizer.is_file():
         raise CorruptFileError(f"{tokenizer} is missing")
     config = replace(config or OpenVLAOFTConfig(), statistics=statistics, tokenizer=str(tokenizer))
