@@ -51,7 +51,11 @@ def add_adapters(module: nn.Module, config: LoRAConfig, seed: int, keep: tuple[s
         try:
             inject_adapter_in_model(settings, module)
         except ValueError as error:
-            raise WovrError(f"lora.targets {list(config.targets)}: {error}") from error
+            layers = sorted({n.rpartition(".")[2] for n, m in module.named_modules() if isinstance(m, nn.Linear)})
+            raise WovrError(
+                f"no layer is named by lora.targets {list(config.targets)}; those of this network end in "
+                f"{', '.join(layers)}"
+            ) from error
     for name, parameter in module.named_parameters():
         parts = name.split(".")
         parameter.requires_grad_("lora_A" in parts or "lora_B" in parts or any(part in parts for part in keep))

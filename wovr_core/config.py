@@ -14,6 +14,9 @@ from wovr_core import plugins
 from wovr_core.errors import UnknownNameError, WovrError
 
 Config = TypeVar("Config")
+LATER = {"later": True}
+"""Metadata of a field that a configuration got after runs had been made with it: None by default, and not written while
+it is None. So the keys that are made of a configuration's JSON (a study's stage folders, finished rows) stay valid."""
 
 
 class Pluggable:
@@ -55,9 +58,21 @@ def concrete(kind: Any, values: Any) -> Any:
     return plugins.load(kind.plugin_group, str(name), plugins.ConfiguredPlugin).config
 
 
-def to_dict(config: Any) -> dict[str, Any]:
-    """JSON-ready: tuples become lists, nested dataclasses become objects."""
-    return dict(json.loads(json.dumps(dataclasses.asdict(config))))
+def to_dict(config: Any, whole: bool = False) -> dict[str, Any]:
+    """JSON-ready: tuples become lists, nested dataclasses become objects.
+
+    whole: with the fields of LATER that are None, too: what to show to people, not what to make keys of.
+    """
+    return dict(json.loads(json.dumps(_plain(config, whole))))
+
+
+def _plain(value: Any, whole: bool) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = ((field, getattr(value, field.name)) for field in dataclasses.fields(value))
+        return {f.name: _plain(v, whole) for f, v in fields if whole or v is not None or f.metadata != LATER}
+    if isinstance(value, Mapping):
+        return {key: _plain(v, whole) for key, v in value.items()}
+    return [_plain(v, whole) for v in value] if isinstance(value, list | tuple) else value
 
 
 def from_dict(kind: type[Config], values: dict[str, Any], where: str) -> Config:

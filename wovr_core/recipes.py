@@ -209,15 +209,16 @@ def _first_line(function: Callable[[], Recipe]) -> str:
     return (function.__doc__ or "").strip().split("\n")[0]
 
 
-def check(recipe: Recipe) -> None:
-    """What would otherwise fail an hour in. Raises UnknownNameError or WovrError naming the key."""
-    if not recipe.tasks:
-        raise WovrError("tasks is empty; name at least one task of the suite, for example --set tasks=[0]")
-    for task in recipe.tasks:
-        task_of(recipe.env, task)
+def check(recipe: Recipe, simulated: bool = True) -> None:
+    """What would otherwise fail an hour in. Raises UnknownNameError or WovrError naming the key.
+
+    simulated: with what concerns the environment; recorded episodes have none (`wovr_core.recorded`).
+    """
+    if simulated:
+        _check_environment(recipe)
     sizes = {
         "env.size": recipe.env.size,
-        "sft.policy.image_size": getattr(recipe.sft.policy, "image_size", recipe.env.size),
+        "sft.checkpoint" if recipe.sft.checkpoint else "sft.policy.image_size": recipe.sft.image_size(recipe.env.size),
         "world_model.model.codec.image_size": recipe.world_model.model.image_size,
         "reward.model.image_size": recipe.reward.model.image_size,
     }
@@ -225,6 +226,13 @@ def check(recipe: Recipe) -> None:
         raise WovrError(f"all frame sizes must agree, got {', '.join(f'{k}={v}' for k, v in sizes.items())}")
     if recipe.rl.outcome_worth and not recipe.reward.model.outcome:
         raise WovrError("rl.outcome_worth needs a classifier that predicts outcomes: --set reward.model.outcome=true")
+
+
+def _check_environment(recipe: Recipe) -> None:
+    if not recipe.tasks:
+        raise WovrError("tasks is empty; name at least one task of the suite, for example --set tasks=[0]")
+    for task in recipe.tasks:
+        task_of(recipe.env, task)
     states = environment_of(recipe.env).evaluation_states
     if not 1 <= recipe.evaluate.trials <= states:
         raise WovrError(

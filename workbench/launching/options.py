@@ -57,7 +57,7 @@ def options(recipe: str) -> tuple[Option, ...]:
     from wovr_core import recipes  # brings torch: seconds
 
     whole = recipes.get(recipe)
-    return tuple(o for o in _walk(type(whole), to_dict(whole), "", "") if o.key != "name")
+    return tuple(o for o in _walk(type(whole), to_dict(whole, whole=True), "", "") if o.key != "name")
 
 
 def search(found: tuple[Option, ...], text: str, limit: int = 30) -> list[Option]:
