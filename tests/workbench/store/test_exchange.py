@@ -116,6 +116,7 @@ def test_a_history_goes_to_another_run_whole_and_only_once(annotated: Annotated)
     assert [row.run for row in export_spans(indexer.store)] == ["a"] * 3 + ["b"] * 3
 
 
+@pytest.mark.fault
 def test_histories_that_went_apart_are_a_conflict_span_by_span(annotated: Annotated) -> None:
     indexer, _, b = annotated
     events = formats.from_json_lines("".join(formats.to_json_lines(export_events(indexer.store, ["a"]))))
@@ -152,6 +153,7 @@ def test_a_table_edited_elsewhere_comes_back_as_edits(annotated: Annotated, kind
         assert [span.author for span in spans.values() if span.label == "teleports" and span.id != "s2"] == ["fay"]
 
 
+@pytest.mark.fault
 def test_an_edit_of_an_old_version_is_a_conflict(annotated: Annotated) -> None:
     indexer, a, _ = annotated
     rows = list(export_spans(indexer.store, ["a"]))
