@@ -22,6 +22,10 @@ from workbench.store.formats import ExchangeError, SpanRow
 from workbench.store.indexer import Indexer
 from workbench.store.store import Store
 
+TABLES = {
+    "csv": (formats.to_csv, formats.from_csv),
+    "label-studio": (formats.to_label_studio, formats.from_label_studio),
+}
 ALLOWED = st.characters(
     blacklist_categories=["Cs"], blacklist_characters=[chr(c) for c in (*range(9), 11, 12, *range(14, 32), 127)]
 )
@@ -133,11 +137,27 @@ def test_histories_that_went_apart_are_a_conflict_span_by_span(annotated: Annota
 
 
 @pytest.mark.parametrize("kind", ["csv", "label-studio"])
+@pytest.mark.parametrize("lost", ["never there", "log lost"])
+def test_a_table_makes_the_same_annotations_where_there_are_none(annotated: Annotated, kind: str, lost: str) -> None:
+    indexer, a, b = annotated
+    write, read = TABLES[kind]
+    rows = list(export_spans(indexer.store, ["a"]))
+    target = b
+    if lost == "log lost":
+        (a / LOG_NAME).unlink()
+        target, indexer = a, Indexer(indexer.store)
+    report = import_spans(indexer, read(write(rows)), "eve", target.name)
+    assert (report.added, report.unchanged, report.conflicts, report.problems) == (3, 0, [], [])
+    again = list(export_spans(indexer.store, [target.name]))
+    same = [replace(row, run=target.name, version=1) for row in rows]  # a table holds no history: it begins here
+    assert again == same
+    assert import_spans(indexer, read(write(again)), "eve").unchanged == 3
+
+
+@pytest.mark.parametrize("kind", ["csv", "label-studio"])
 def test_a_table_edited_elsewhere_comes_back_as_edits(annotated: Annotated, kind: str) -> None:
     indexer, a, _ = annotated
-    write, read = (
-        (formats.to_csv, formats.from_csv) if kind == "csv" else (formats.to_label_studio, formats.from_label_studio)
-    )
+    write, read = TABLES[kind]
     rows = read(write(export_spans(indexer.store, ["a"])))
     assert import_spans(indexer, rows, "eve").unchanged == 3
     changed = [replace(row, note="seen again") if row.span == "s2" else row for row in rows]
