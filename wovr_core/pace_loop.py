@@ -40,6 +40,8 @@ class State:
     calibration_episodes: tuple[str, ...]
     baseline: float | None = None
     spent: int = 0
+    held_out: tuple[str, ...] = ()
+    """Of the episodes, by `load_named`: those that the first world model never saw."""
 
 
 def state_of(run: Path) -> State:
@@ -59,6 +61,7 @@ def state_of(run: Path) -> State:
         episodes=(base["episodes"], demos["episodes"]),
         versions=(base["version"], demos["version"]),
         calibration_episodes=tuple(reward["held_out"]),
+        held_out=tuple(world_model["held_out"]),
     )
 
 
@@ -119,6 +122,7 @@ def pace_round(
         baseline=state.baseline,
         spent=state.spent,
         seed=recipe.seed + number,
+        held_out=state.held_out,
     )
     done = look(config, inputs)
     entry = {"round": number, "practised_with": state.simulator.versions()} | _entry(before, done)
@@ -130,6 +134,7 @@ def pace_round(
         calibration_episodes=state.calibration_episodes,
         baseline=done.baseline,
         spent=done.spent,
+        held_out=state.held_out,
     )
 
 

@@ -28,10 +28,18 @@ def resolve_run(name: str) -> Path:
 
 
 class Run:
-    """An open run folder; a context manager that holds its lock, so that no two processes write into it."""
+    """An open run folder; a context manager that holds its lock, so that no two processes write into it.
 
-    def __init__(self, path: Path, recipe: Any, on_metrics: OnMetrics = ignore_metrics) -> None:
+    Args:
+        shared: processes that all say so may work here side by side, each stage in a lock of its own
+            (`workbench.reproduce.stage_store`).
+    """
+
+    def __init__(
+        self, path: Path, recipe: Any, on_metrics: OnMetrics = ignore_metrics, *, shared: bool = False
+    ) -> None:
         self.path = path
+        self.shared = shared
         self.recipe = recipe
         self.on_metrics = on_metrics
         self.on_stage: Callable[[str], None] = lambda name: None
@@ -58,7 +66,7 @@ class Run:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._lock, (fcntl.LOCK_SH if self.shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError as error:
             os.close(self._lock)
             self._lock = None

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from apps.commands.review_measure import add_verb
 from wovr_core.errors import WovrError
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ def add_commands(commands: Any, common: Any) -> None:
     evidence.add_argument("--objects", action="store_true", help="measure the object-state error too (builds a scene)")
     evidence.add_argument("--json", action="store_true", help="print it as JSON, curves included")
     evidence.set_defaults(function=_evidence)
+
+    add_verb(verbs, common)
 
     stats = verbs.add_parser("stats", parents=[common], help="each annotator's quality, and how far they agree")
     stats.add_argument("--json", action="store_true", help="print it as JSON")

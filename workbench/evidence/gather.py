@@ -119,7 +119,7 @@ class EvidenceStore:
         divergence, real_success = _outcome(rollout, audit, real, side, missing)
         scores = sources.scores(item.stage, item.name)
         if scores is None:
-            missing["seeds"] = "its run has no stage that imagined it again with other seeds"
+            missing["seeds"] = "nobody has imagined it again with other seeds; `wovr review measure RUN` does"
         if item.threshold is None:
             missing["reward_threshold"] = "the rollout does not say by which threshold it was judged"
         missing["object_error"] = self._objects_missing(sources, real, side)
@@ -178,7 +178,7 @@ class EvidenceStore:
 
     def _objects_missing(self, sources: RunSources, real: Episode | None, side: RealSide | None) -> str:
         if sources.probe is None:
-            return "its run has no position probe (stage train_probe)"
+            return "its run has no position probe; `wovr review measure RUN --objects` trains one"
         if real is None or side is None or not side.same_actions:
             return "its actions were not executed: where things would have been is not known"
         if real.sim_states is None:

@@ -1,14 +1,19 @@
 """Stages in folders named by what they are made of, so that whatever two arms share is made once.
 
 A stage's folder is `name-<12 hex>`: a digest of its configuration and of its inputs, whose paths carry the digests of
-the stages before. A changed recipe thus makes only what it changes anew, and nothing is ever mixed up.
+the stages before. A changed recipe thus makes only what it changes anew, and nothing is ever mixed up. Studies may run
+side by side, arm beside arm: who needs a stage that another process is making waits for it.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import fcntl
+import logging
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +23,7 @@ from wovr_core.files import fingerprint, read_json
 from wovr_core.run_folder import Run
 from wovr_core.stages.folder import OnMetrics
 
+logger = logging.getLogger("wovr.reproduce")
 Outputs = TypeVar("Outputs")
 
 
@@ -50,13 +56,30 @@ class StageStore:
         key = fingerprint([to_dict(config), plain(inputs, self.run.path)])
         folder = f"{name}-{key}"
         record = self.run.path / folder / "outputs.json"
-        if not record.exists():
-            if self.deadline is not None and time.monotonic() > self.deadline:
-                raise OutOfTime(f"the time is spent; {folder} is next")
-            self.on_stage(folder)
-        outputs = self.run.stage(folder, function, config, inputs)
+        with self._alone(folder):
+            if not record.exists():
+                if self.deadline is not None and time.monotonic() > self.deadline:
+                    raise OutOfTime(f"the time is spent; {folder} is next")
+                self.on_stage(folder)
+            outputs = self.run.stage(folder, function, config, inputs)
         self.seconds[folder] = float(read_json(record)["seconds"])
         return outputs
+
+    @contextmanager
+    def _alone(self, folder: str) -> Iterator[None]:
+        """No other process makes this stage meanwhile; the kernel ends the lock with its holder."""
+        locks = self.run.path / ".locks"
+        locks.mkdir(exist_ok=True)
+        descriptor = os.open(locks / folder, os.O_CREAT | os.O_RDWR, 0o644)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                logger.info("%s is being made by another process: waiting for it", folder)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
 
 def plain(value: Any, root: Path) -> Any:

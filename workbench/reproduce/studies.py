@@ -186,7 +186,7 @@ def run_study(config: StudyConfig, on_stage: Callable[[str], None] = lambda name
     with EnvPool(workers=config.recipe.workers) as pool:
         for unit in todo:
             logger.info("== %s", unit)
-            with Run(_folder(config, unit.suite.suite), unit.recipe) as run:
+            with Run(_folder(config, unit.suite.suite), unit.recipe, shared=True) as run:
                 yield from _rows(config, unit, results, StageStore(run, deadline, on_stage), pool)
 
 

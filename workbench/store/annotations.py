@@ -80,10 +80,11 @@ class RunAnnotations:
         return added
 
     def _follow(self, wait: bool) -> int:
-        events = self.log.events()
-        with self._store.read() as session:
-            if _indexed(session, self._run_id, events) == len(events):
-                return 0
+        if wait:  # whoever does not wait would wait here: a reader stands behind SQLite's writers, in no order
+            events = self.log.events()
+            with self._store.read() as session:
+                if _indexed(session, self._run_id, events) == len(events):
+                    return 0
         with self._store.write(wait) as session:
             # Rows come after their lines, and only under this lock: the log is now at least as long as the rows.
             events = self.log.events()

@@ -14,8 +14,9 @@ from workbench.scrubber.spans import LABELS
 from wovr_core.errors import WovrError
 from wovr_core.types import FPS
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
-"""A spreadsheet takes a cell that begins so for a formula, or trims it; the quote is what we put in front."""
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20", "\t", "\r", "\n", "'")
+"""A spreadsheet takes a cell that begins so for a formula (in East Asian locales with the full-width signs too), or
+trims it; the quote is what we put in front."""
 _LABEL_KEYS = {name: label.key for label in LABELS for name in (label.key, label.title)}
 
 

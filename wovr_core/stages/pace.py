@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from math import isnan
 from pathlib import Path
 
 from wovr_core.coevolution.autopilot import AutopilotConfig, Decision, decide, wants_probe
@@ -12,12 +13,13 @@ from wovr_core.envs.job_pool import JobPool
 from wovr_core.envs.libero import LiberoConfig
 from wovr_core.model_files import load_policy, load_world_model, version_of
 from wovr_core.seeding import derive_seed
-from wovr_core.stages.collect import CollectInputs, CollectPolicyConfig, run_policy_episodes
+from wovr_core.stages.collect import CollectInputs, CollectPolicyConfig, load_named, run_policy_episodes
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
 from wovr_core.stages.imagine import Simulator
 from wovr_core.stages.refine_world_model import RefineConfig, RefineInputs, RefineOutputs, world_model_error
 from wovr_core.stages.refine_world_model import run as refine
 from wovr_core.stages.train_reward import RewardTrainingConfig
+from wovr_core.world_model.model import WorldModel
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,9 @@ class PaceInputs:
     spent: int
     """Real episodes that the autopilot has spent so far."""
     seed: int
+    held_out: tuple[str, ...] = ()
+    """Of the episodes, by `load_named`: those that the first world model never saw. Before the first refinement, the
+    error on them is what an error on the new policy's episodes is held against."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,7 @@ def run(config: PaceConfig, inputs: PaceInputs, out_dir: Path, on_metrics: OnMet
         return finished
     pilot = config.autopilot
     drift = _drift(config, inputs)
-    spent, error = inputs.spent, None
+    spent, error, baseline = inputs.spent, None, inputs.baseline
     folders, known = list(inputs.episodes), list(inputs.versions)
 
     def collect(name: str, amount: CollectPolicyConfig) -> str:
@@ -105,15 +110,24 @@ def run(config: PaceConfig, inputs: PaceInputs, out_dir: Path, on_metrics: OnMet
         model, _ = load_world_model(inputs.simulator.world_model)
         probes = list(EpisodeSet(Path(collect("probe", config.probe))))
         error = world_model_error(model, probes, config.refine.solver_steps, inputs.seed)
+        if baseline is None:
+            baseline = _first_baseline(model, config, inputs)
     cost = config.collect.episodes * len(inputs.tasks)
-    decision = decide(drift, error, inputs.baseline, pilot.budget - spent, cost, pilot)
+    decision = decide(drift, error, baseline, pilot.budget - spent, cost, pilot)
     refined: RefineOutputs | None = None
     if decision.action == "refine":
         old, old_versions = tuple(folders), tuple(known)
         new = collect("collect", config.collect)
         refined = _refine(config, inputs, old, old_versions, new, known[-1], folder)
     folder.log(0, {"drift": drift, "refine": float(refined is not None), "spent": spent})
-    return folder.finish(_outputs(inputs, decision, refined, folders, known, spent, drift, error))
+    return folder.finish(_outputs(inputs, decision, refined, folders, known, spent, drift, error, baseline))
+
+
+def _first_baseline(model: WorldModel, config: PaceConfig, inputs: PaceInputs) -> float | None:
+    """The error on what the first world model was made for but not trained on; None where that is not known."""
+    named = load_named(inputs.episodes) if inputs.held_out else {}
+    error = world_model_error(model, [named[name] for name in inputs.held_out], config.refine.solver_steps, inputs.seed)
+    return None if isnan(error) else error
 
 
 def _drift(config: PaceConfig, inputs: PaceInputs) -> float:
@@ -156,6 +170,7 @@ def _outputs(
     spent: int,
     drift: float,
     error: float | None,
+    baseline: float | None,
 ) -> PaceOutputs:
     same = PaceOutputs(
         action=decision.action,
@@ -163,7 +178,7 @@ def _outputs(
         world_model=str(inputs.simulator.world_model),
         reward=str(inputs.simulator.reward),
         reference=str(inputs.reference),
-        baseline=error if inputs.baseline is None else inputs.baseline,
+        baseline=error if baseline is None else baseline,
         episodes=folders,
         versions=versions,
         spent=spent,

@@ -12,6 +12,7 @@ from PIL import Image
 
 from workbench.catalogue.catalogue import Catalogue, CatalogueConfig
 from workbench.catalogue.opening import desk_of, evidence_of, payload_of
+from workbench.catalogue.payloads import Payloads
 from workbench.catalogue.query import parse_query
 from workbench.catalogue.strips import StripConfig, Strips, render
 from workbench.scrubber.span_log import LOG_NAME, SpanLog
@@ -74,6 +75,24 @@ def test_strips_are_kept_and_made_anew_when_the_file_changes(
     write_rollout(first.path.parent, make_rollout("rl-0", chunks=5))
     assert strips.get(item(catalogue, "a/rl/rl-0")) != data
     assert len(made) == 2
+
+
+def test_strips_and_packs_are_evicted_by_size_and_made_again(catalogue: Catalogue, tmp_path: Path) -> None:
+    """The budget holds at every moment; the one that was just asked for is kept, and what went comes back the same."""
+    items = [item(catalogue, name) for name in ("a/imagine/r-true", "a/imagine/r-false", "a/rl/rl-0", "a/rl/rl-1")]
+    for kind, get in (("strips", lambda c, it: c.get(it)), ("packs", lambda c, it: c.get(it).packs)):
+        make = {"strips": Strips, "packs": Payloads}[kind]
+        free = make(tmp_path / f"{kind}-free")
+        wanted = [get(free, it) for it in items]
+        sizes = [path.stat().st_size for path in (tmp_path / f"{kind}-free").glob("*/*")]
+        folder, budget = tmp_path / kind, sum(sizes) - min(sizes)  # room for all but one
+        small = make(folder, budget=budget)
+        for _ in range(2):
+            for it, expected in zip(items, wanted, strict=True):
+                assert get(small, it) == expected
+                kept = list(folder.glob("*/*"))
+                assert sum(path.stat().st_size for path in kept) <= budget
+        assert 0 < len(kept) < len(items), "something is kept, and something had to go"
 
 
 @pytest.mark.fault

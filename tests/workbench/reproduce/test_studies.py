@@ -1,8 +1,10 @@
 """The study's bookkeeping, with stages that cost nothing; and one whole study at smoke size."""
 
 import json
+import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from workbench.reproduce.studies import StudyConfig, SuiteTasks, left, run_study
 from wovr_core import recipes
 from wovr_core.audit.hallucination import SCORES
 from wovr_core.envs.pool import EnvPool
-from wovr_core.errors import UnknownNameError, WovrError
+from wovr_core.errors import RunFolderError, UnknownNameError, WovrError
 from wovr_core.run_folder import Run
 from wovr_core.stages.folder import StageFolder
 
@@ -90,6 +92,31 @@ def test_no_stage_begins_after_the_deadline(tmp_path):
         with pytest.raises(OutOfTime, match=r"b-\w+ is next"):
             late.stage("b", toy, ToyConfig(), ToyInputs("x"))
     assert toy.runs == 1
+
+
+def test_side_by_side_a_stage_is_made_once_and_waited_for(tmp_path):
+    toy, recipe = Toy(), recipes.get("smoke")
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(*arguments):
+        begun.set()
+        assert go_on.wait(30)
+        return toy(*arguments)
+
+    with Run(tmp_path / "run", recipe, shared=True) as one, Run(tmp_path / "run", recipe, shared=True) as other:
+        with pytest.raises(RunFolderError, match="another wovr is working"), Run(tmp_path / "run", recipe):
+            pass
+        with ThreadPoolExecutor(2) as pool:
+            first = pool.submit(StageStore(one).stage, "a", slow, ToyConfig(), ToyInputs("x"))
+            assert begun.wait(30)
+            second = pool.submit(StageStore(other).stage, "a", slow, ToyConfig(), ToyInputs("x"))
+            StageStore(other).stage("b", toy, ToyConfig(), ToyInputs("x"))  # others go on meanwhile
+            assert not second.done()
+            go_on.set()
+            assert first.result() == second.result()
+    made = [name for name in (tmp_path / "run").iterdir() if name.name.startswith("a-")]
+    assert len(made) == 1
+    assert toy.runs == 2
 
 
 def test_units_go_seed_by_seed_and_only_narrows(config):

@@ -77,6 +77,7 @@ def test_undo_only_reaches_the_newest(tmp_path: Path) -> None:
     assert len(log.events()) == 4, "a refused edit leaves no line"
 
 
+@pytest.mark.fault
 def test_two_annotators_collide_visibly(tmp_path: Path) -> None:
     mine, theirs = SpanLog(tmp_path / "log.jsonl"), SpanLog(tmp_path / "log.jsonl")
     _add(mine, _put("e1"))

@@ -77,6 +77,7 @@ def test_rows_are_what_the_log_says(open_store: Open, tmp_path: Path) -> None:
     assert events == [f"e{n}" for n in range(1, 8)], "append-only, in the log's order"
 
 
+@pytest.mark.fault
 def test_an_edit_of_an_old_version_names_both_and_overwrites_nothing(open_store: Open, tmp_path: Path) -> None:
     store = open_store()
     mine, theirs = annotations(store, tmp_path / "a"), annotations(open_store(), tmp_path / "a")
@@ -151,6 +152,25 @@ def test_a_store_that_cannot_be_written_loses_no_annotation(
     assert rows(store) == {}
     assert annotations(store, tmp_path / "a").follow() == 1
     assert sorted(rows(store)) == ["s"]
+
+
+@pytest.mark.fault
+@pytest.mark.timeout(60)
+def test_nobody_waits_for_a_store_that_is_being_written(address: str, quick_disk: Path) -> None:
+    """While somebody else commits, SQLite lets no one read either: the annotation is in the log all the same."""
+    with Store.open(DatabaseConfig(address)) as store, Store.open(DatabaseConfig(address)) as other:
+        spans = annotations(store, quick_disk / "a")
+        with other.write() as session:
+            if other.database.path is not None:
+                session.connection().exec_driver_sql("ROLLBACK")
+                session.connection().exec_driver_sql("BEGIN EXCLUSIVE")
+            begun = time.monotonic()
+            add(spans, put("e1"))
+            waited = time.monotonic() - begun
+        assert waited < 2.0
+        assert [span.id for span in spans.spans("r")] == ["s"]
+        assert rows(store) == {}
+        assert spans.follow() == 1
 
 
 def _annotate(address: str, run: Path, who: int, count: int, start: Any, result: Any) -> None:
