@@ -12,7 +12,6 @@ from torch import nn
 from wovr_core.plugins import ConfiguredPlugin
 from wovr_core.types import FloatArray
 
-
 ImitationLoss = Callable[..., tuple[torch.Tensor, dict[str, float]]]
 
 
