@@ -176,15 +176,19 @@ def _execute(arguments: argparse.Namespace, until: str) -> Path:
     from wovr_core.envs import gl
     from wovr_core.interrupts import polite_interrupts
     from wovr_core.pipeline import main_job
+    from wovr_core.recorded import check_recorded, is_recorded, recorded_job
     from wovr_core.run_folder import Run, resolve_run
 
     recipe = override(recipes.get(arguments.recipe), arguments.assignments)
-    recipes.check(recipe)
-    gl.prepare()
     path = resolve_run(arguments.run or recipe.name)
+    recorded = is_recorded(path)
+    if recorded:
+        check_recorded(until)
+    recipes.check(recipe, simulated=not recorded)
+    gl.prepare()
     with polite_interrupts(), Run(path, recipe) as run:
         run.on_stage = lambda name: logging.getLogger("wovr").info("== %s", name)
-        for name in main_job(run):
+        for name in recorded_job(run) if recorded else main_job(run):
             if name == until:
                 break
     return path
@@ -198,7 +202,7 @@ def _recipes(arguments: argparse.Namespace) -> int:
         for name, what in recipes.summaries().items():
             print(f"{name:10s} {what}")
         return EXIT_OK
-    print(json.dumps(to_dict(recipes.get(arguments.name)), indent=2))
+    print(json.dumps(to_dict(recipes.get(arguments.name), whole=True), indent=2))
     return EXIT_OK
 
 

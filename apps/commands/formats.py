@@ -123,7 +123,7 @@ def _import(arguments: argparse.Namespace) -> int:
             inputs = import_episodes.ImportInputs(reader, tasks)
             found = run.stage("import", import_episodes.run, config, inputs)
             print(f"{found.count} episodes ({found.successes} successes, {found.steps} steps) in {found.episodes}")
-            _hand_on(recipe, found, run_path, arguments, settings if tasks.get(suite) else [])
+            _hand_on(recipe, found, run_path, arguments, settings, bool(tasks.get(suite)))
     return 0
 
 
@@ -137,8 +137,10 @@ def _sizes(recipe: Any, size: int) -> list[str]:
     return [f"{key}={size}" for key in keys]
 
 
-def _hand_on(recipe: Any, found: Any, run_path: Path, arguments: argparse.Namespace, settings: list[str]) -> None:
-    """Let the pipeline take the episodes for collected ones, where they are of tasks that it knows."""
+def _hand_on(
+    recipe: Any, found: Any, run_path: Path, arguments: argparse.Namespace, settings: list[str], known: bool
+) -> None:
+    """Let the pipeline take the episodes for collected ones, where they are of tasks that it knows (`known`)."""
     import json
     from dataclasses import replace
 
@@ -147,8 +149,10 @@ def _hand_on(recipe: Any, found: Any, run_path: Path, arguments: argparse.Namesp
     from wovr_core.stages.collect import CollectInputs
 
     summaries = EpisodeSet(Path(found.episodes)).summaries()
-    if not settings or any(s.task.suite != recipe.env.suite for s in summaries):
-        print("These tasks are of no LIBERO suite that the source names: the run can be looked at, but not trained on.")
+    if not known or any(s.task.suite != recipe.env.suite for s in summaries):
+        words = " ".join(f"--set {flag}" for flag in settings)
+        print("These tasks are of no LIBERO suite that the source names: nothing can be executed or audited.")
+        print(f"Train on them with:  wovr run pipeline --recipe {arguments.recipe} --run {arguments.run} {words}")
         _suggest_suite({summary.task.instruction for summary in summaries}, arguments.suite)
         return
     tasks = tuple(sorted({s.task.task for s in summaries}))
@@ -168,7 +172,9 @@ def _suggest_suite(instructions: set[str], asked: str) -> None:
     wanted = {plain(text) for text in instructions}
     for suite, tasks in _tasks(set(SUITES)).items():
         if suite != asked and wanted <= {plain(task.instruction) for task in tasks}:
-            print(f"To train on them, import them into another --run with  --suite {suite}  (it has all these tasks).")
+            print(
+                f"To execute them, too, import them into another --run with  --suite {suite}  (it has all these tasks)."
+            )
             return
 
 
