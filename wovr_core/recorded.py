@@ -3,7 +3,8 @@
 Whatever learns from pictures and actions is there. What executes something is not: no episodes of the policy are
 collected, none are evaluated, nothing is audited. Those belong to the arm (`wovr robot`).
 
-Models come before the policy: they learn from anybody's episodes, the policy from successful demonstrations only.
+What asks least of the episodes comes first: world model and keyframes take any, the reward those whose success is known
+frame by frame, the policy successful demonstrations.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from wovr_core.stages import (
 )
 from wovr_core.stages.imagine import Simulator
 
-RECORDED_STAGES = ("world_model", "reward", "keyframes", "sft", "rl", "imagine")
+RECORDED_STAGES = ("world_model", "keyframes", "reward", "sft", "rl", "imagine")
 """In this order. They are configured and named as in the main job."""
 
 
@@ -58,12 +59,12 @@ def recorded_job(run: Run) -> Iterator[str]:
     made = run.stage("world_model", train_world_model.run, recipe.world_model, wm_inputs)
     world_model = Path(made.world_model)
     yield "world_model"
-    reward_inputs = train_reward.RewardInputs((episodes,), (version,), world_model, seed)
-    reward = run.stage("reward", train_reward.run, recipe.reward, reward_inputs)
-    yield "reward"
     kf_inputs = select_keyframes.KeyframeInputs((episodes,), (version,), world_model, seed, replayable=False)
     keyframes = run.stage("keyframes", select_keyframes.run, recipe.keyframes, kf_inputs)
     yield "keyframes"
+    reward_inputs = train_reward.RewardInputs((episodes,), (version,), world_model, seed)
+    reward = run.stage("reward", train_reward.run, recipe.reward, reward_inputs)
+    yield "reward"
 
     sft_inputs = train_policy_sft.PolicySFTInputs(episodes, version, seed)
     base = run.stage("sft", train_policy_sft.run, recipe.sft, sft_inputs)

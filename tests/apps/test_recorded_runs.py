@@ -78,7 +78,7 @@ def test_what_needs_a_simulator_says_so(imported: tuple[Path, str], capsys: pyte
     assert wovr("evaluate", "--recipe", "smoke", "--run", str(run)) == 2
     told = capsys.readouterr().err
     assert "the stage evaluate needs a simulator" in told
-    assert "world_model, reward, keyframes" in told
+    assert "world_model, keyframes, reward" in told
     assert wovr("world_model", "--recipe", "smoke", "--run", str(run), "--set", "reward.model.image_size=64") == 2
     assert "all frame sizes must agree" in capsys.readouterr().err
     assert {path.name for path in run.iterdir() if path.is_dir()} == {"import"}
