@@ -3,7 +3,7 @@ from typing import Literal
 
 import pytest
 
-from wovr_core.config import from_dict, override, to_dict
+from wovr_core.config import LATER, from_dict, override, to_dict
 from wovr_core.errors import UnknownNameError, WovrError
 
 
@@ -20,6 +20,22 @@ class Outer:
     tasks: tuple[int, ...] = (0, 1)
     inner: Inner = field(default_factory=Inner)
     flag: bool = False
+
+
+@dataclass(frozen=True)
+class Grown(Outer):
+    extra: Inner | None = field(default=None, metadata=LATER)
+    old: str | None = None
+
+
+def test_what_was_added_later_is_written_once_it_is_used():
+    assert to_dict(Grown()) == to_dict(Outer()) | {"old": None}
+    assert to_dict(Grown(), whole=True) == to_dict(Grown()) | {"extra": None}
+    used = override(Grown(), ["extra.steps=3"])
+    assert used.extra == Inner(steps=3)
+    assert to_dict(used)["extra"] == to_dict(Inner(steps=3))
+    assert from_dict(Grown, to_dict(Grown()), "test") == Grown()
+    assert override(used, ["extra=null"]) == Grown()
 
 
 def test_overrides_are_typed_and_leave_the_original_alone():

@@ -46,7 +46,7 @@ class PolicySFTConfig:
     """Compute in bfloat16 where the processor multiplies it in hardware; elsewhere float32."""
     checkpoint: str | None = field(default=None, metadata=LATER)
     """Folder of a policy to begin with, in place of a new one as `policy` says; what it is decides the loss. With
-    steps=0 it is taken as it is."""
+    steps=0 it is taken as it is. An absolute path, where the run goes on from another folder or as a job."""
     lora: LoRAConfig | None = field(default=None, metadata=LATER)
     """Train adapters only and merge them at the end: for large policies."""
 
