@@ -152,8 +152,10 @@ def _import(arguments: argparse.Namespace) -> int:
     _known_format(kind)
     try:
         text = arguments.file.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise WovrError(f"{arguments.file} cannot be read as text in UTF-8: {error}") from error
+    except OSError as error:
+        raise WovrError(f"{arguments.file} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise WovrError(f"{arguments.file} is no text in UTF-8: {error}") from error
     indexer = _up_to_date()
     if arguments.run:
         run_keys(indexer.store, [arguments.run])
