@@ -104,7 +104,7 @@ def _walk_defaults() -> Iterator[Any]:
     from wovr_core.config import to_dict
     from wovr_core.recipes import Recipe
 
-    return options._walk(Recipe, to_dict(Recipe(name="")), "", "")
+    return options.walk(Recipe, to_dict(Recipe(name="")))
 
 
 def options_page() -> str:

@@ -78,7 +78,7 @@ def options(recipe: str) -> tuple[Option, ...]:
     from wovr_core import recipes  # brings torch: seconds
 
     whole = recipes.get(recipe)
-    return tuple(o for o in _walk(type(whole), to_dict(whole), "", "") if o.key != "name")
+    return tuple(o for o in walk(type(whole), to_dict(whole)) if o.key != "name")
 
 
 def search(found: tuple[Option, ...], text: str, limit: int = 30) -> list[Option]:
@@ -95,14 +95,15 @@ def search(found: tuple[Option, ...], text: str, limit: int = 30) -> list[Option
     return chosen[:limit]
 
 
-def _walk(kind: type, values: dict[str, Any], prefix: str, above: str) -> Iterator[Option]:
+def walk(kind: type, values: dict[str, Any], prefix: str = "", above: str = "") -> Iterator[Option]:
+    """The leaves of a configuration; `prefix` begins their keys, `above` is the help where they have none."""
     hints, docs = get_type_hints(kind), _attribute_docs(kind)
     for field in dataclasses.fields(kind):
         hint, key = hints[field.name], prefix + field.name
         text = docs.get(field.name, "")
         if dataclasses.is_dataclass(hint) and isinstance(hint, type):
             inner = concrete(hint, values[field.name])
-            yield from _walk(inner, values[field.name], key + ".", text or _summary(inner))
+            yield from walk(inner, values[field.name], key + ".", text or _summary(inner))
         else:
             shown = values[field.name]
             default = shown if isinstance(shown, str) else json.dumps(shown)
