@@ -39,6 +39,7 @@ def grpo_loss(
     returns: torch.Tensor,
     loss_mask: torch.Tensor,
     config: GRPOConfig = GRPOConfig(),
+    advantages: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """-J(θ) of one group, and what happened in it.
 
@@ -48,6 +49,7 @@ def grpo_loss(
         returns: (G,) discounted returns.
         loss_mask: (G, K, C) bool, true up to and including the first success, less what annotations took out (see
             `loss_mask.mask_from_frame`).
+        advantages: (G, K) of single chunks, in place of Â_i.
 
     Returns:
         A scalar loss (zero, with a zero gradient, for a degenerate group), and metrics: `dropped` (1 or 0),
@@ -59,12 +61,14 @@ def grpo_loss(
         WovrError: shapes that do not fit, or values that are not finite.
     """
     _check(log_probs, old_log_probs, returns, loss_mask)
-    dropped = is_degenerate(returns) or not bool(loss_mask.any())
+    dropped = (advantages is None and is_degenerate(returns)) or not bool(loss_mask.any())
     metrics = {"dropped": float(dropped), "return_mean": float(returns.mean())}
     if dropped:
         return log_probs[:0].sum(), metrics  # zero, and yet part of the graph
 
-    advantages = group_advantages(returns).to(log_probs)[:, None, None, None]  # (G, 1, 1, 1)
+    if advantages is None:
+        advantages = group_advantages(returns)[:, None]
+    advantages = advantages.to(log_probs)[:, :, None, None]  # (G, 1 or K, 1, 1)
     token_weights = step_weights(loss_mask).to(log_probs)[..., None] / log_probs.shape[-1]  # (G, K, C, 1)
     # Masked tokens are taken out before exp: nothing they hold can reach the loss or its gradient.
     log_ratio = (log_probs - old_log_probs.detach()).masked_fill(~loss_mask[..., None], 0.0)

@@ -73,7 +73,7 @@ class Teacher:
 
     def both(self, episodes: Sequence[Episode]) -> list[Episode]:
         """The episodes as they were and as the world model draws them; their `success` is the classifier's verdict."""
-        shown = [*episodes, *(as_imagined(self._model, episode, self._training, self._seed) for episode in episodes)]
+        shown = [*episodes, *as_imagined(self._model, episodes, self._training, self._seed)]
         return [replace(e, success=self.probabilities(e) >= self._threshold) for e in shown]
 
     def lessons(self, judged: Sequence[Episode], labels: LabelConfig, wanted: float) -> Lessons:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -52,6 +53,14 @@ class PolicyRLConfig:
     least_spread: float = 0.15
     """With outcome_worth: groups whose returns lie closer together than this are dropped, in place of
     `success_share`."""
+    trace: float | None = None
+    """With outcome_worth: credit single chunks with what they changed in the prediction, λ of
+    `rl.advantages.chunk_advantages`; then no group is dropped. None: whole rollouts, as GRPO does."""
+
+    def __post_init__(self) -> None:
+        if self.trace is not None and not (self.outcome_worth and 0 <= self.trace <= 1):
+            raise WovrError(f"rl.trace must lie in [0, 1] and needs rl.outcome_worth above 0, got {self.trace}")
+
     epochs: int = 2
     """Passes over each update's groups."""
     learning_rate: float = 2e-5
@@ -121,6 +130,11 @@ def run(
     corrections = RLCorrections(CorrectionSet(inputs.corrections) if inputs.corrections else None, start_version)
     gate = RLGate(config.gate, config.chunks, {k.task.task for k in keyframes}, inputs.gate, inputs.seed)
 
+    credit: dict[str, Any] = {
+        "outcome_worth": config.outcome_worth,
+        "discount": config.discount,
+        "trace": config.trace,
+    }
     modules: dict[str, Stateful] = {"policy": trainable(policy) if config.lora else policy, "tally": tally}
     if config.gate.every:
         modules["gate"] = gate
@@ -147,14 +161,11 @@ def run(
                     write_rollout(folder.path / "rollouts", rollout)
             audited = gate.audit(update, groups)
             batches = [
-                of_rollouts(gate.admit(group), config.post_success_mask, config.outcome_worth, config.discount)
+                of_rollouts(gate.admit(group), config.post_success_mask, **credit)
                 for group in corrections.bound(groups)
                 if gate.chunks[group.rollouts[0].task.task]
             ]
-            batches += [
-                of_rollouts(group, outcome_worth=config.outcome_worth, discount=config.discount)
-                for group in corrections.replayed(update)
-            ]
+            batches += [of_rollouts(group, **credit) for group in corrections.replayed(update)]
             metrics = learn(policy, optimizer, batches, config, tally)
             bounded = {"bounded_rollouts": float(corrections.bounded)} if inputs.corrections else {}
             training.log(_summary(groups) | metrics | audited | bounded)
@@ -207,6 +218,8 @@ def learn(
 
 def is_informative(batch: GroupBatch, config: PolicyRLConfig) -> bool:
     """Whether the group's members ended differently enough to learn from; the others are dropped."""
+    if batch.advantages is not None:
+        return bool(batch.advantages.abs().max() > 0)
     if config.outcome_worth:
         return float(batch.returns.max() - batch.returns.min()) >= config.least_spread
     return not is_degenerate(batch.returns) and has_contrast(batch.returns > 0, *config.success_share)
@@ -224,7 +237,7 @@ def batch_loss(
         batch.tokens.flatten(0, 1),
         temperature=config.temperature,
     ).unflatten(0, (size, chunks))
-    return grpo_loss(log_probs, batch.log_probs, batch.returns, batch.loss_mask, config.grpo)
+    return grpo_loss(log_probs, batch.log_probs, batch.returns, batch.loss_mask, config.grpo, batch.advantages)
 
 
 def _summary(groups: Sequence[RolloutGroup]) -> dict[str, float]:
