@@ -125,7 +125,16 @@ def cpu() -> Recipe:
         ),
         keyframes=KeyframeConfig(count=200, initial_share=0.15),
         # Short rollouts, worth what their last frame promises: errors grow with depth.
-        rl=PolicyRLConfig(updates=75, groups=16, group_size=8, chunks=6, outcome_worth=1.0, learning_rate=1.5e-4),
+        # Many small steps held near their start: few large ones raised imagined success and lost the real one.
+        rl=PolicyRLConfig(
+            updates=90,
+            groups=16,
+            group_size=8,
+            chunks=6,
+            outcome_worth=1.0,
+            reference_weight=0.3,
+            learning_rate=6e-5,
+        ),
         collect_evolved=CollectPolicyConfig(episodes=20, max_steps=160),
         refine=RefineConfig(
             transformer=TransformerTraining(steps=300, batch=16, learning_rate=3e-4, ema_decay=0.98),

@@ -6,8 +6,8 @@
 The loss is -J. The clipped surrogate is PPO's (arXiv 1707.06347), its wider upper bound DAPO's "clip higher"
 (arXiv 2503.14476). Ratios are taken per token, rewards belong to actions: all A tokens of an action share its
 advantage and its weight. What GRPO (arXiv 2402.03300) has and this has not: the division of the advantage by
-the group's deviation, the KL penalty; nor is there an entropy bonus. A degenerate group (all returns equal) is
-dropped.
+the group's deviation, the KL penalty (`reference_divergence` adds it where it is wanted); nor is there an entropy
+bonus. A degenerate group (all returns equal) is dropped.
 
 Shapes: G rollouts, K chunks, C steps, A action dimensions (tokens per action).
 """
@@ -89,6 +89,24 @@ def grpo_loss(
             "valid_steps": float(loss_mask.sum(dim=(1, 2)).float().mean()),
         }
     return loss, metrics
+
+
+def reference_divergence(
+    log_probs: torch.Tensor, reference_log_probs: torch.Tensor, loss_mask: torch.Tensor
+) -> torch.Tensor:
+    """How far the policy has gone from a reference, in nats per token: GRPO's penalty (arXiv 2402.03300, eq. 4).
+
+        1/G Σ_i 1/T_i_valid Σ_t 1/A Σ_a ( π_ref/π_θ - 1 - ln π_ref/π_θ ),  about KL(π_θ || π_ref), never negative
+
+    Args:
+        log_probs: (G, K, C, A) under the policy that learns, with gradient; of tokens that it, or nearly it, has drawn.
+        reference_log_probs: (G, K, C, A) of the same tokens.
+        loss_mask: (G, K, C) bool.
+    """
+    token_weights = step_weights(loss_mask).to(log_probs)[..., None] / log_probs.shape[-1]
+    log_ratio = (reference_log_probs.detach() - log_probs).masked_fill(~loss_mask[..., None], 0.0)
+    log_ratio = log_ratio.clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO)
+    return ((log_ratio.exp() - 1 - log_ratio) * token_weights).sum()
 
 
 def _check(

@@ -17,10 +17,10 @@ from wovr_core.data.keyframe_files import read_keyframes
 from wovr_core.errors import WovrError
 from wovr_core.imagination import imagine_groups
 from wovr_core.model_files import POLICY, load_policy, save_model
-from wovr_core.policy.base import TrainablePolicy
+from wovr_core.policy.base import Policy, TrainablePolicy
 from wovr_core.rl.advantages import has_contrast, is_degenerate
 from wovr_core.rl.group_batch import GroupBatch, of_rollouts
-from wovr_core.rl.grpo_loss import GRPOConfig, grpo_loss
+from wovr_core.rl.grpo_loss import GRPOConfig, grpo_loss, reference_divergence
 from wovr_core.seeding import derive_seed
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
 from wovr_core.stages.imagine import Simulator, draw_keyframes, make_env
@@ -53,6 +53,9 @@ class PolicyRLConfig:
     least_spread: float = 0.15
     """With outcome_worth: groups whose returns lie closer together than this are dropped, in place of
     `success_share`."""
+    reference_weight: float = 0.0
+    """Of a penalty on leaving the policy that practice began with (`rl.grpo_loss.reference_divergence`). WoVR has none;
+    with few rollouts an update, it keeps their noise from carrying the policy off."""
     trace: float | None = None
     """With outcome_worth: credit single chunks with what they changed in the prediction, λ of
     `rl.advantages.chunk_advantages`; then no group is dropped. None: whole rollouts, as GRPO does."""
@@ -120,6 +123,7 @@ def run(
         return finished
     policy, start_version = load_policy(inputs.simulator.policy)
     start = torch.nn.utils.parameters_to_vector(policy.parameters()).detach().clone()
+    reference = load_policy(inputs.simulator.policy)[0] if config.reference_weight else None
     env = make_env(inputs.simulator, config.solver_steps, config.chunks)
     keyframes = read_keyframes(Path(inputs.keyframes))
     if config.lora:
@@ -166,7 +170,7 @@ def run(
                 if gate.chunks[group.rollouts[0].task.task]
             ]
             batches += [of_rollouts(group, **credit) for group in corrections.replayed(update)]
-            metrics = learn(policy, optimizer, batches, config, tally)
+            metrics = learn(policy, optimizer, batches, config, tally, reference)
             bounded = {"bounded_rollouts": float(corrections.bounded)} if inputs.corrections else {}
             training.log(_summary(groups) | metrics | audited | bounded)
 
@@ -197,8 +201,12 @@ def learn(
     batches: Sequence[GroupBatch],
     config: PolicyRLConfig,
     tally: GroupTally,
+    reference: Policy | None = None,
 ) -> dict[str, float]:
-    """One update, imagined or real: `epochs` steps on those groups whose members ended differently."""
+    """One update, imagined or real: `epochs` steps on those groups whose members ended differently.
+
+    reference: the policy that practice began with, where `reference_weight` is set.
+    """
     informative = [batch for batch in batches if is_informative(batch, config)]
     tally.add(len(batches), len(informative))
     metrics: dict[str, float] = {}
@@ -206,7 +214,7 @@ def learn(
         optimizer.zero_grad()
         parts = []
         for batch in informative:
-            loss, part = batch_loss(policy, batch, config)
+            loss, part = batch_loss(policy, batch, config, reference)
             (loss / len(informative)).backward()
             parts.append(part)
         metrics = {key: sum(part[key] for part in parts) / len(parts) for key in parts[0]}
@@ -226,18 +234,30 @@ def is_informative(batch: GroupBatch, config: PolicyRLConfig) -> bool:
 
 
 def batch_loss(
-    policy: TrainablePolicy, batch: GroupBatch, config: PolicyRLConfig
+    policy: TrainablePolicy, batch: GroupBatch, config: PolicyRLConfig, reference: Policy | None = None
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """The masked GRPO loss of one group: every chunk is decided anew from the frame at its head."""
+    log_probs = _log_probs(policy, batch, config.temperature)
+    loss, metrics = grpo_loss(log_probs, batch.log_probs, batch.returns, batch.loss_mask, config.grpo, batch.advantages)
+    if config.reference_weight:
+        assert reference is not None
+        with torch.no_grad():
+            before = _log_probs(reference, batch, config.temperature)
+        divergence = reference_divergence(log_probs, before, batch.loss_mask)
+        loss, metrics["reference_kl"] = loss + config.reference_weight * divergence, float(divergence.detach())
+    return loss, metrics
+
+
+def _log_probs(policy: Policy, batch: GroupBatch, temperature: float) -> torch.Tensor:
+    """(G, K, C, A) of the group's tokens."""
     size, chunks = batch.tokens.shape[:2]
-    log_probs = policy.log_prob(
+    return policy.log_prob(
         batch.frames.flatten(0, 1),
         [batch.instruction] * (size * chunks),
         batch.previous_actions.flatten(0, 1),
         batch.tokens.flatten(0, 1),
-        temperature=config.temperature,
+        temperature=temperature,
     ).unflatten(0, (size, chunks))
-    return grpo_loss(log_probs, batch.log_probs, batch.returns, batch.loss_mask, config.grpo, batch.advantages)
 
 
 def _summary(groups: Sequence[RolloutGroup]) -> dict[str, float]:
