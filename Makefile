@@ -12,6 +12,10 @@ help:
 	@echo "make test   install, lint, type-check, run the tests"
 	@echo "make test-all   the slow tests and the whole notebooks too"
 	@echo "make docs   build the documentation: docs/_build/index.html"
+	@echo "make install   only install, into .venv"
+	@echo "make lint, types, format   check style and imports; check types; rewrite what style can mend by itself"
+	@echo "make fuzz, screenshots   5,000 mutants of every file format; the README's pictures from the demo's run"
+	@echo "make clean   remove .venv, caches and what make docs wrote"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -66,4 +70,4 @@ screenshots: install
 	$(BIN)/python tools/screenshots.py $(if $(SHOT_RUN),--run $(SHOT_RUN))
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info docs/_build docs/generated

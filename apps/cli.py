@@ -12,9 +12,10 @@ from pathlib import Path
 
 from apps.commands import GROUPS
 from apps.doctor_data import add_data_doctor
+from apps.parsing import EXIT_USER, Parser
 from wovr_core.errors import Interrupted, UnknownNameError, WovrError
 
-EXIT_OK, EXIT_FAILED, EXIT_USER, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,27 +43,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse, with "did you mean" for mistyped commands."""
-
-    def error(self, message: str) -> None:  # type: ignore[override]
-        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
-        sys.exit(EXIT_USER)
+    except OSError as error:  # a disk, a file that was named wrongly, a socket: nothing that a traceback explains
+        if arguments.verbose:
+            raise
+        print(f"wovr: {error}; --verbose shows where", file=sys.stderr)
+        return EXIT_FAILED
 
 
 def build_parser() -> argparse.ArgumentParser:
-    common = _Parser(add_help=False)
+    common = Parser(add_help=False)
     common.add_argument("--verbose", action="store_true", default=False, help="debug messages and full tracebacks")
 
-    parser = _Parser(
+    parser = Parser(
         prog="wovr",
         description="WoVR workbench: reinforcement learning of robot policies inside learned world models.",
         epilog="Start with `wovr demo`. Runs and caches live under WOVR_HOME (default ~/.cache/wovr).",
     )
     parser.set_defaults(verbose=False)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
 
     demo = commands.add_parser("demo", parents=[common], help="the whole loop at small scale, then a report")
     _run_options(demo, recipe="demo")
@@ -208,12 +206,9 @@ def _recipes(arguments: argparse.Namespace) -> int:
 
 def _report(arguments: argparse.Namespace) -> int:
     from workbench.report import write_report
-    from wovr_core.run_folder import resolve_run
+    from wovr_core.run_folder import require_run, resolve_run
 
-    path = resolve_run(arguments.run)
-    if not (path / "run.json").is_file():
-        raise WovrError(f"there is no run at {path}; start one with `wovr demo`")
-    print(f"Report: {write_report(path)}")
+    print(f"Report: {write_report(require_run(resolve_run(arguments.run)))}")
     return EXIT_OK
 
 

@@ -94,7 +94,7 @@ def _gl() -> Check:
 
 
 def _memory() -> Check:
-    """Enough memory for the demo: two simulator processes and the training. With less, set `--set workers=1` and close
+    """Enough memory for the demo: two simulator processes and the training. With less, give `--set workers=1` and close
     other programs; a stage that was killed for want of memory goes on where it stopped.
     """
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9

@@ -6,6 +6,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 
+import docstrings  # noqa: E402
 import generate  # noqa: E402
 
 import wovr_core  # noqa: E402
@@ -48,7 +49,7 @@ pygments_style = "friendly"
 pygments_dark_style = "github-dark"
 copybutton_exclude = ".linenos, .gp, .go"
 
-# Docstrings are prose with code in single backticks; `generate.tidy_docstring` reads their sections.
+# Docstrings are prose with code in single backticks; `docstrings.tidy` reads their sections.
 default_role = "code"
 autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_typehints = "signature"
@@ -62,5 +63,5 @@ suppress_warnings = ["config.cache"]
 def setup(app):  # type: ignore[no-untyped-def]
     """Write the generated pages first; tidy docstrings into what docutils reads."""
     app.connect("builder-inited", lambda _: generate.write_all(HERE / "generated"))
-    app.connect("autodoc-process-docstring", generate.tidy_docstring)
-    app.connect("autodoc-skip-member", generate.skip_member)
+    app.connect("autodoc-process-docstring", docstrings.tidy)
+    app.connect("autodoc-skip-member", docstrings.skip_member)

@@ -104,7 +104,7 @@ def _walk_defaults() -> Iterator[Any]:
     from wovr_core.config import to_dict
     from wovr_core.recipes import Recipe
 
-    return options._walk(Recipe, to_dict(Recipe(name="")), "", "")
+    return options.walk(Recipe, to_dict(Recipe(name=""), whole=True))
 
 
 def options_page() -> str:
@@ -206,10 +206,18 @@ def tensors_page() -> str:
                               ("Rollout", "imagined by a world model", "Rollout")):  # fmt: skip
         tensors, metadata = _example(kind)
         helps = _field_docs(kind)
-        rows = [(code(n), code(dtype), code(str(shape)), plain(helps.get(n, ""))) for n, dtype, shape in tensors]
+        rows = [(code(n), code(dtype), code(str(shape)), plain(_meaning(n, helps))) for n, dtype, shape in tensors]
         parts += [f"## {title}", f"A record that was {what}.", table(("tensor", "dtype", "shape", "meaning"), rows)]
         parts += ["In the header, as JSON:", table(("key", "example"), ((code(k), code(v[:80])) for k, v in metadata))]
     return "\n\n".join(parts)
+
+
+def _meaning(tensor: str, helps: dict[str, str]) -> str:
+    whole = tensor.removesuffix("_delta")
+    text = helps.get(whole) or helps.get(whole.removesuffix("s"), "")  # a rollout's one state has the episodes' name
+    if whole == tensor:
+        return text
+    return text.rstrip(".") + ". Stored without loss as differences between frames, and read back whole."
 
 
 def _field_docs(kind: str) -> dict[str, str]:
@@ -258,7 +266,8 @@ def results_page(results: Path) -> str:
     parts = ["# What was reproduced, and what not"]
     if any(found.values()):
         text = report.render(found, results).replace("# Results\n", "", 1)
-        parts.append(re.sub(r"\]\((?!https?:)([^)]*)\)", r"]", text))  # links into results/, which is not on this site
+        text = text.replace("the JSON files beside this page; do not edit", "the JSON files of `results/`")
+        parts.append(re.sub(r"!?\[[^\]]*\]\((?!https?:)([^)]*)\)", r"`results/\1`", text))  # no pages of this site
     else:
         parts.append("**No study has been run yet**: there is no `results/`. Whatever this site says of the method's "
                      "effect is the paper's claim, not something that was measured here.")  # fmt: skip
@@ -337,46 +346,3 @@ def api_page(package: str) -> str:
     for module in modules_of(package):
         parts += [f"## {module.removeprefix(package + '.')}", f"```{{eval-rst}}\n.. automodule:: {module}\n```"]
     return "\n\n".join(parts)
-
-
-def tidy_docstring(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Docstrings as docutils reads them: code in backticks is the only markup, what is laid out by hand stays so."""
-    from sphinx.ext.napoleon import Config, GoogleDocstring
-
-    if what not in ("attribute", "property", "data"):  # there a colon is no type
-        sections = Config(napoleon_use_rtype=False)
-        lines[:] = str(GoogleDocstring(lines, sections, app, what, name, obj, options)).splitlines()
-    made = []
-    for block in "\n".join(lines).split("\n\n"):
-        rows = block.split("\n")
-        by_hand = what == "module" and (any(r.startswith("  ") for r in rows) or
-                                        any(re.search(r"\S   +\S", r) for r in rows))  # fmt: skip
-        if by_hand:
-            made.append("::\n\n" + "\n".join("    " + row for row in rows))
-        elif re.match(r"\s*(:\w|\.\. )", rows[0]):
-            made.append("\n".join(_fields(rows)))
-        else:
-            made.append("\n".join(_inline(row) for row in rows))
-    lines[:] = "\n\n".join(made).split("\n")
-
-
-def _fields(rows: list[str]) -> list[str]:
-    """Rows of a field list (":param x: ..."): their texts are prose, their names are not."""
-    return [m[1] + _inline(m[2]) if (m := re.match(r"(\s*:\w[^:]*:)(.*)", row)) else _inline(row) for row in rows]
-
-
-def _inline(row: str) -> str:
-    """Escape what is no code, and mark code as such."""
-    parts = re.split(r"(`+[^`]*`+|(?<![\w*])\*\w(?:[^*`]*\w)?\*(?![\w*]))", row)
-    for i, part in enumerate(parts):
-        if part.startswith("`"):
-            joined = i + 1 < len(parts) and re.match(r"\w", parts[i + 1])
-            parts[i] = f"``{part.strip('`')}``" + ("\\ " if joined else "")
-        elif not i % 2:  # what stands between single stars stays emphasised
-            parts[i] = re.sub(r"([*|]|_(?=\W|$))", r"\\\1", part.replace("\\", ""))
-    return "".join(parts)
-
-
-def skip_member(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
-    """Leave out what a dataclass or pydantic makes up."""
-    return True if name.startswith("__") else None

@@ -30,7 +30,14 @@ from wovr_core.data.corrections import (
     reference_of,
     write_corrections,
 )
-from wovr_core.data.episode_files import SUFFIX, EpisodeSet, RolloutSummary, read_rollout, read_rollout_summary
+from wovr_core.data.episode_files import (
+    SUFFIX,
+    EpisodeSet,
+    RolloutSummary,
+    read_episode,
+    read_rollout,
+    read_rollout_summary,
+)
 from wovr_core.errors import WovrError
 from wovr_core.files import fingerprint, sha256_file
 from wovr_core.seeding import numpy_generator
@@ -44,7 +51,7 @@ class CorrectionsConfig:
     """What becomes of flags."""
 
     kind: Literal["flagged", "control"] = "flagged"
-    """control: in place of each flagged rollout an unflagged one, drawn by seed, with what it shows taken as right."""
+    """control: in place of each flagged rollout an unflagged one, drawn by seed, labelled by what its replay shows."""
     count: int | None = None
     """At most so many rollouts, drawn by seed; None for all."""
     noise: float = 0.0
@@ -223,15 +230,34 @@ class _Maker:
                 yield FrameLabel(max(begin, flag.first), min(end, last), False, weight)
 
     def _control(self, name: str, flags: Sequence[Flag]) -> Correction:
-        """As many frames at the same weights, with what was imagined taken as right, since nobody objected."""
+        """What its rollout would have had, had it been flagged: labels at the same weight, but true to the frame, and a
+        window that begins as many frames before them.
+
+        As many frames are labelled as in the flagged one only where no success was imagined; where one was, it is the
+        control's own run of success, longer or shorter.
+        """
         summary = self.summaries[name]
-        step = first_success_step(summary.p_success, _threshold(summary))
-        first, last = min(f.first for f in flags), min(max(f.last for f in flags), summary.length)
+        labelling = [f for f in flags if f.label in (FALSE, MISSED)] or list(flags)
+        first, last = min(f.first for f in labelling), min(max(f.last for f in labelling), summary.length)
+        lead = first - min(f.first for f in flags)
         first = min(first, last)
+        step = first_success_step(summary.p_success, _threshold(summary))
         if step is not None:
             first, last = success_run(summary.p_success, _threshold(summary), step)
-        label = FrameLabel(first, last, step is not None, self.config.reward_weight)
-        return Correction(name, (label,), None, self._window(summary, first, last))
+        labels = self._as_it_went(name, first, last, step is not None)
+        return Correction(name, labels, None, self._window(summary, max(first - lead, 0), last))
+
+    def _as_it_went(self, name: str, first: int, last: int, imagined: bool) -> tuple[FrameLabel, ...]:
+        """Labels of frames first..last by what the replay's success says of each: a real success that comes a few
+        frames after the imagined one is none before. Without a replay what was imagined is taken as right, since nobody
+        objected.
+        """
+        weight, replay = self.config.reward_weight, self.source.replay(name)
+        if replay is None:
+            return (FrameLabel(first, last, imagined, weight),)
+        success = read_episode(replay).success[first : last + 1]
+        stretches = [(a, b, value) for value in (False, True) for a, b in runs(success == value)]
+        return tuple(FrameLabel(first + a, first + b, value, weight) for a, b, value in sorted(stretches))
 
     def _window(self, summary: RolloutSummary, first: int, last: int) -> WindowWeight | None:
         if self.source.replay(summary.id) is None:

@@ -31,8 +31,9 @@ def audit_flags(source: Source, rows: Sequence[Mapping[str, Any]], threshold: fl
     threshold: grey levels from which on imagination may have left reality. Where rollouts whose success is confirmed
     differ as much, it is raised to what nine in ten of them stay below: a little blur misleads nobody.
 
-    A false success: the frames judged successful from the first one on, and, as "other", the frames before it in
-    which imagination had left reality already. A missed success: the frames in which the task was really done.
+    A false success: the frames judged successful from the first one on, as far as the task is not really done after
+    all, and, as "other", the frames before it in which imagination had left reality already. A missed success: the
+    frames in which the task was really done.
 
     Raises CorruptFileError for a rollout or replay that cannot be read.
     """
@@ -45,16 +46,21 @@ def audit_flags(source: Source, rows: Sequence[Mapping[str, Any]], threshold: fl
         if row["imagined_success"] and not row["real_success"]:
             summary = read_rollout_summary(source.rollouts / f"{name}{SUFFIX}")
             limit = float(summary.info["success_threshold"])
-            found.append(_flag(name, *success_run(summary.p_success, limit, depth), FALSE, 3))
+            first, last = success_run(summary.p_success, limit, depth)
+            done = next((a for a, _ in _really_done(source, name) if a > first), last + 1)
+            found.append(_flag(name, first, min(last, done - 1), FALSE, 3))
             left = next((k for k, d in enumerate(row["divergence"][:depth]) if d > threshold), None)
             if left is not None:
                 found.append(_flag(name, left, depth - 1, "other", 1))
         elif row["real_success"] and not row["imagined_success"]:
-            replay = source.replay(name)
-            if replay is not None:
-                stretches = [(a, b) for a, b in runs(read_episode(replay).success) if b > 0]
-                found += [_flag(name, max(a, 1), b, MISSED, 2) for a, b in stretches[:1]]
+            found += [_flag(name, max(a, 1), b, MISSED, 2) for a, b in _really_done(source, name)[:1]]
     return found
+
+
+def _really_done(source: Source, rollout: str) -> list[tuple[int, int]]:
+    """(first, last) frame of each stretch in which the replay's task is done; none without a replay."""
+    replay = source.replay(rollout)
+    return [] if replay is None else [(a, b) for a, b in runs(read_episode(replay).success) if b > 0]
 
 
 def _flag(rollout: str, first: int, last: int, label: str, severity: int) -> Flag:

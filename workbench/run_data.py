@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from wovr_core.data.episode_files import SUFFIX, read_episode, read_rollout
-from wovr_core.errors import WovrError
 from wovr_core.files import read_json
+from wovr_core.run_folder import require_run
 from wovr_core.stages.folder import read_metrics
 from wovr_core.types import Episode, Rollout
 
@@ -26,9 +26,7 @@ class RunData:
     """Reads lazily; a run that is still going on shows what it has so far."""
 
     def __init__(self, path: Path) -> None:
-        if not (path / "run.json").is_file():
-            raise WovrError(f"there is no run at {path}; start one with `wovr demo`")
-        self.path = path
+        self.path = require_run(path)
         self.description: dict[str, Any] = read_json(path / "run.json")
         self.stages: dict[str, StageRecord] = {}
         for folder in path.iterdir():

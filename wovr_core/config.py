@@ -84,7 +84,8 @@ def from_dict(kind: type[Config], values: dict[str, Any], where: str) -> Config:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise WovrError(f"{where}: {key} = {first.get('input')!r}: {first['msg'].lower()}") from error
+        wanted = first["msg"].lower().replace("a valid tuple", "a list, such as [0,1]")  # as it is written for --set
+        raise WovrError(f"{where}: {key} = {first.get('input')!r}: {wanted}") from error
 
 
 def _check_keys(kind: Any, values: dict[str, Any], where: str) -> None:

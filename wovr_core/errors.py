@@ -16,8 +16,9 @@ class UnknownNameError(WovrError):
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         choices = sorted(known)
         self._parts = (kind, name, choices)
-        close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
-        hint = f"did you mean {close[0]!r}?" if close else "known: " + ", ".join(choices)
+        guesses = [] if name.isdigit() else difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+        known_ones = "known: " + ", ".join(choices) if choices else "there is none yet"
+        hint = f"did you mean {guesses[0]!r}?" if guesses else known_ones
         super().__init__(f"unknown {kind} {name!r}; {hint}")
 
     def __reduce__(self) -> tuple[type[UnknownNameError], tuple[str, str, list[str]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import fcntl
 import os
 import platform
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 
 import wovr_core
 from wovr_core.config import to_dict
-from wovr_core.errors import RunFolderError
+from wovr_core.errors import RunFolderError, WovrError
 from wovr_core.files import explain_disk_errors, read_json, wovr_home, write_json
 from wovr_core.stages.folder import OnMetrics, ignore_metrics
 
@@ -25,6 +26,16 @@ Outputs = TypeVar("Outputs")
 def resolve_run(name: str) -> Path:
     """A run's folder: a path if it looks like one, else a name below $WOVR_HOME/runs."""
     return Path(name).absolute() if os.sep in name or name.startswith(".") else wovr_home() / "runs" / name
+
+
+def require_run(path: Path) -> Path:
+    """The same path. Raises WovrError where no run is, with the run beside it that was probably meant."""
+    if not (path / "run.json").is_file():
+        others = [record.parent.name for record in path.parent.glob("*/run.json")]
+        meant = difflib.get_close_matches(path.name, others, n=1)
+        hint = f"did you mean {meant[0]!r}?" if meant else "start one with `wovr demo` or `wovr import`"
+        raise WovrError(f"there is no run at {path}; {hint}")
+    return path
 
 
 class Run:

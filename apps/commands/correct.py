@@ -34,9 +34,9 @@ def _correct(arguments: argparse.Namespace) -> int:
     from workbench.corrections import CorrectionsConfig, make, remake, source_of
     from workbench.flags import add_audit_flags, logged_flags
     from wovr_core.data.corrections import CorrectionSet
-    from wovr_core.run_folder import resolve_run
+    from wovr_core.run_folder import require_run, resolve_run
 
-    run = resolve_run(arguments.run)
+    run = require_run(resolve_run(arguments.run))
     source = source_of(run)
     own = run / "corrections"
     parent = arguments.out or own

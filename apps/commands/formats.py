@@ -205,13 +205,11 @@ def _add_export(commands: Any, common: Any) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from wovr_core.run_folder import resolve_run
+    from wovr_core.run_folder import require_run, resolve_run
 
     if arguments.format not in EXPORTS:
         raise UnknownNameError("format", arguments.format, EXPORTS)
-    run = resolve_run(arguments.run)
-    if not (run / "run.json").is_file():
-        raise WovrError(f"there is no run at {run}; start one with `wovr demo` or `wovr import`")
+    run = require_run(resolve_run(arguments.run))
     out = arguments.out.absolute()
     if arguments.format == "rlinf":
         return export_rlinf.export(arguments, run, _episodes(run, arguments.stage), out)

@@ -23,10 +23,10 @@ def add_commands(commands: Any, common: Any) -> None:
 def _refine(arguments: argparse.Namespace) -> int:
     from workbench.retrain import refine
     from wovr_core.interrupts import polite_interrupts
-    from wovr_core.run_folder import resolve_run
+    from wovr_core.run_folder import require_run, resolve_run
 
     with polite_interrupts():
-        outputs = refine(resolve_run(arguments.run), arguments.corrections)
+        outputs = refine(require_run(resolve_run(arguments.run)), arguments.corrections)
     promotions = {"world model": outputs.world_model_promoted, "reward": outputs.reward_promoted}
     for what, promoted in promotions.items():
         found = "better on held-out episodes" if promoted else "not better on held-out episodes: kept apart"

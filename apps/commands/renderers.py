@@ -37,12 +37,10 @@ def _compare(arguments: argparse.Namespace) -> int:
     from wovr_core.errors import WovrError
     from wovr_core.files import read_json, write_json
     from wovr_core.interrupts import polite_interrupts
-    from wovr_core.run_folder import resolve_run
+    from wovr_core.run_folder import require_run, resolve_run
     from wovr_core.statistics import compare_paired, format_rate
 
-    run = resolve_run(arguments.run)
-    if not (run / "run.json").is_file():
-        raise WovrError(f"there is no run at {run}; start one with `wovr demo`")
+    run = require_run(resolve_run(arguments.run))
     policy = run / arguments.policy / "policy"
     if not policy.is_dir():
         having = sorted(path.parent.name for path in run.glob("*/policy"))

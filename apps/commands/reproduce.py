@@ -7,8 +7,16 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wovr_core.errors import UnknownNameError, WovrError
+
 if TYPE_CHECKING:
     from workbench.reproduce.studies import StudyConfig, SuiteTasks
+
+
+STUDIES = ("main", "ablations", "world-model", "hallucination", "corrections", "robot", "starter", "report")
+"""Named here, since importing them takes seconds; `report` is what is written of the others."""
+
+UNPLANNED = ("robot", "starter", "report")
 
 
 def add_commands(commands: Any, common: Any) -> None:
@@ -18,14 +26,13 @@ def add_commands(commands: Any, common: Any) -> None:
         parents=[common],
         help="run the studies behind results/, resumable over days; `report` writes their page",
         description="main: base policy, GRPO online, a WMPO-like baseline and WoVR on the same real budget. ablations: "
-        "WoVR without one part at a time. world-model: closed-loop quality, and its ablations. corrections: what flags "
-        "improve, against as many unflagged rollouts and against none. starter: the demo with a small "
-        "world model, packed to travel inside the package. report: "
-        "tables and figures from results/*.json. A row that is finished is never made again; the same command goes on "
-        "where it stopped.",
+        "WoVR without one part at a time. world-model: closed-loop quality, and its ablations. hallucination: how well "
+        "label-free scores tell false successes. corrections: what flags improve, against as many unflagged rollouts "
+        "and against none. robot: record, imagine, improve and evaluate in the simulated lab. starter: the demo with a "
+        "small world model, packed to travel inside the package. report: tables and figures from results/*.json. A row "
+        "that is finished is never made again; the same command goes on where it stopped.",
     )
-    known = "main, ablations, world-model, corrections, robot, starter, or report"
-    parser.add_argument("study", metavar="STUDY", help=known)
+    parser.add_argument("study", metavar="STUDY", help=", ".join(STUDIES[:-1]) + f", or {STUDIES[-1]}")
     parser.add_argument("--recipe", help="named configuration (default: cpu; of the robot study, on one task: demo)")
     parser.add_argument(
         "--set", dest="assignments", action="append", default=[], metavar="KEY=VALUE", help="change a key of the recipe"
@@ -54,6 +61,10 @@ def add_commands(commands: Any, common: Any) -> None:
 
 
 def _reproduce(arguments: argparse.Namespace) -> int:
+    if arguments.study not in STUDIES:
+        raise UnknownNameError("study", arguments.study, STUDIES)
+    if arguments.plan and arguments.study in UNPLANNED:
+        raise WovrError(f"{arguments.study} has no --plan: it is no table of rows; without --plan it begins")
     if arguments.study == "starter":
         from apps.commands.starter import reproduce_starter
 
@@ -140,7 +151,6 @@ def _config(arguments: argparse.Namespace) -> StudyConfig:
 
 def _suite(text: str) -> SuiteTasks:
     from workbench.reproduce.studies import SuiteTasks
-    from wovr_core.errors import WovrError
 
     suite, separator, tasks = text.partition("=")
     if not separator:
@@ -149,8 +159,6 @@ def _suite(text: str) -> SuiteTasks:
 
 
 def _numbers(text: str, option: str) -> tuple[int, ...]:
-    from wovr_core.errors import WovrError
-
     try:
         return tuple(dict.fromkeys(int(part) for part in text.split(",")))
     except ValueError:

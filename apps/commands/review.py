@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from apps.commands.indexing import up_to_date
 from apps.commands.review_measure import add_verb
 from wovr_core.errors import WovrError
 
@@ -60,13 +61,12 @@ def add_commands(commands: Any, common: Any) -> None:
 
 
 def _queue(arguments: argparse.Namespace) -> int:
-    from apps.commands.store import _up_to_date
     from workbench.review.queue import ReviewQueue
     from workbench.review.ranking import QueueConfig
 
     if arguments.limit < 1:
         raise WovrError(f"--limit must be at least 1, not {arguments.limit}")
-    queue = ReviewQueue(_up_to_date().store, QueueConfig(runs=tuple(arguments.run)))
+    queue = ReviewQueue(up_to_date().store, QueueConfig(runs=tuple(arguments.run)))
     head, progress = queue.head(arguments.limit, arguments.annotator), queue.progress()
     if arguments.json:
         print(json.dumps({"items": [entry.to_json() for entry in head], **progress}, indent=2))
@@ -78,10 +78,9 @@ def _queue(arguments: argparse.Namespace) -> int:
 
 
 def _evidence(arguments: argparse.Namespace) -> int:
-    from apps.commands.store import _up_to_date
     from workbench.evidence.gather import evidence_of
 
-    found = evidence_of(arguments.rollout, _up_to_date().store, arguments.objects)
+    found = evidence_of(arguments.rollout, up_to_date().store, arguments.objects)
     if arguments.json:
         print(json.dumps(_evidence_json(found), indent=2))
         return 0
@@ -106,11 +105,10 @@ def _evidence(arguments: argparse.Namespace) -> int:
 
 
 def _stats(arguments: argparse.Namespace) -> int:
-    from apps.commands.store import _up_to_date
     from workbench.review.book import ReviewBook
     from workbench.review.quality import measure
 
-    quality = measure(ReviewBook(_up_to_date().store))
+    quality = measure(ReviewBook(up_to_date().store))
     if arguments.json:
         print(json.dumps(quality.to_json(), indent=2))
         return 0

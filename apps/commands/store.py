@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from apps.commands.indexing import all_runs, up_to_date
 from wovr_core.errors import Interrupted, UnknownNameError, WovrError
 
 if TYPE_CHECKING:
-    from workbench.store.indexer import Indexer
     from wovr_core.stages.progress import Progress
 
 FORMATS = ("jsonl", "csv", "label-studio")
@@ -95,7 +95,7 @@ def _rebuild(arguments: argparse.Namespace) -> int:
 
     with Store.open_fresh() if arguments.fresh else Store.open() as store, polite_interrupts():
         options = UpdateOptions(thorough=True, on_run=on_run, stop=stop_requested)
-        report = Indexer(store).update(_runs(store, arguments.paths), options)
+        report = Indexer(store).update(all_runs(store, arguments.paths), options)
         if stop_requested():
             raise Interrupted("stopped the rebuild; the same command goes on from there")
         missing = note_missing(store)
@@ -125,7 +125,7 @@ def _export(arguments: argparse.Namespace) -> int:
     from wovr_core.files import write_bytes
 
     _known_format(arguments.format)
-    indexer = _up_to_date()
+    indexer = up_to_date()
     runs = run_keys(indexer.store, arguments.run)
     if arguments.format == "jsonl":
         text = "".join(formats.to_json_lines(export_events(indexer.store, runs)))
@@ -152,9 +152,11 @@ def _import(arguments: argparse.Namespace) -> int:
     _known_format(kind)
     try:
         text = arguments.file.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise WovrError(f"{arguments.file} cannot be read as text in UTF-8: {error}") from error
-    indexer = _up_to_date()
+    except OSError as error:
+        raise WovrError(f"{arguments.file} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise WovrError(f"{arguments.file} is no text in UTF-8: {error}") from error
+    indexer = up_to_date()
     if arguments.run:
         run_keys(indexer.store, [arguments.run])
     if kind == "jsonl":
@@ -173,7 +175,7 @@ def _guideline(arguments: argparse.Namespace) -> int:
     from workbench.store.guideline import render
     from wovr_core.files import write_bytes
 
-    write_bytes(arguments.out, render(_up_to_date().store).encode())
+    write_bytes(arguments.out, render(up_to_date().store).encode())
     print(f"Guideline: {arguments.out}")
     return 0
 
@@ -201,31 +203,6 @@ class _Bar:
         self._done = done
         if done == total:
             self._progress.close()
-
-
-def _runs(store: Any, paths: list[Path]) -> list[Path]:
-    """The workbench's own runs, those in `paths`, and those that the store knows from elsewhere."""
-    from sqlalchemy import select
-
-    from workbench.catalogue.catalogue import CatalogueConfig, find_runs
-    from workbench.store.tables import Run
-
-    with store.read() as session:
-        known = [Path(path) for path in session.scalars(select(Run.path))]
-    found, problems = find_runs(CatalogueConfig(paths=(*paths, *(p for p in known if (p / "run.json").is_file()))))
-    if problems:
-        raise WovrError(problems[0].reason)
-    return list(found)
-
-
-def _up_to_date() -> Indexer:
-    """An indexer whose store has been brought up to the runs."""
-    from workbench.store.indexer import Indexer
-    from workbench.store.store import Store
-
-    indexer = Indexer(Store.open())
-    indexer.update(_runs(indexer.store, []))
-    return indexer
 
 
 def _known_format(name: str) -> None:

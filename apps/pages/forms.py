@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
@@ -13,13 +12,12 @@ from fastapi import APIRouter, Response
 
 from apps.assets_route import asset_url
 from apps.services import Services
+from workbench.launching.answering import answered
 from workbench.launching.desk import LaunchDesk
 from workbench.launching.launcher import Launcher
 from workbench.server.roles import User
 from workbench.widgets import LAUNCH_FILES
 from wovr_core.errors import WovrError
-
-log = logging.getLogger("wovr.app.forms")
 
 PREFIX = "/wovr/launch"
 _TYPES = {".js": "text/javascript", ".css": "text/css"}
@@ -43,13 +41,7 @@ def page_html(name: str, services: Services, answer: Callable[[object, User], di
 
     def ask(message: Any, request: gr.Request) -> dict[str, Any]:
         raw: Any = getattr(request, "request", None) or request  # Gradio hands over either kind here
-        try:
-            return answer(message, services.user_of(raw))
-        except WovrError as error:
-            return {"error": str(error)}
-        except OSError as error:
-            log.warning("%s", error)
-            return {"error": f"the disk says: {error.strerror or error}"}
+        return answered(lambda: answer(message, services.user_of(raw)))
 
     return gr.HTML(
         html_template='<div class="wovr-page"></div>',

@@ -41,18 +41,46 @@ def complaint(capsys, *argv) -> str:
         (["demo", "--set", "sft.steps=lots"], "sft.steps = 'lots'"),
         (["demo", "--set", "sft.steps"], "not of the form key=value"),
         (["demo", "--set", "env.suite=libero_objects"], "did you mean 'libero_object'?"),
-        (["demo", "--set", "tasks=[10]"], "unknown task of libero_object '10'"),
+        (["demo", "--set", "tasks=[10]"], "unknown task of libero_object '10'; known: 0, 1, 2"),
         (["demo", "--set", "tasks=[]"], "tasks is empty"),
         (["demo", "--set", "env.size=96"], "all frame sizes must agree"),
         (["demo", "--set", "evaluate.trials=51"], "evaluate.trials must be 1 to 50"),
         (["recipes", "dem"], "unknown recipe 'dem'"),
         (["report", "--run", "nothing"], "there is no run at"),
         (["bench", "rendr"], "unknown bench 'rendr'; did you mean 'render'?"),
-        (["benhc"], "invalid choice: 'benhc'"),
+        (["benhc"], "unknown command 'benhc'; did you mean 'bench'?"),
+        (["jobs", "submti"], "unknown command 'submti'; did you mean 'submit'?"),
+        (["run", "pipeline", "--recpie", "demo"], "wovr run: unknown option '--recpie'; did you mean '--recipe'?"),
+        (["demo", "--recpie=smoke"], "unknown option '--recpie'; did you mean '--recipe'?"),
+        (["demo", "twice"], "unexpected argument 'twice'"),
+        (["track", "demo", "--to", "wnadb"], "unknown --to 'wnadb'; did you mean 'wandb'?"),
+        (["demo", "--set", "tasks=4"], "tasks = 4: input should be a list, such as [0,1]"),
+        (["correct", "nothing"], "there is no run at"),
+        (["refine", "nothing", "--corrections", "x"], "there is no run at"),
+        (["doctor", "data", "/nowhere/data"], "there is nothing at /nowhere/data"),
+        (["reproduce", "mian"], "unknown study 'mian'; did you mean 'main'?"),
+        (["reproduce", "robot", "--plan"], "robot has no --plan"),
     ],
 )
 def test_mistakes_are_explained_in_one_line(capsys, argv, message):
     assert message in complaint(capsys, *argv)
+
+
+def test_the_run_that_was_meant_is_named(capsys, home):
+    run = home / "runs" / "demo"
+    run.mkdir(parents=True)
+    (run / "run.json").write_text("{}")
+    for command in (["report", "--run", "dmeo"], ["correct", "dmeo"], ["autopilot", "dmeo"]):
+        assert "did you mean 'demo'?" in complaint(capsys, *command)
+
+
+def test_an_error_of_the_system_is_one_line_too(capsys, home):
+    assert main(["review", "examples", str(home), "--out", str(home / "out")]) == 1
+    error = capsys.readouterr().err.strip()
+    assert "Is a directory" in error
+    assert len(error.splitlines()) == 1
+    with pytest.raises(IsADirectoryError):
+        main(["review", "examples", str(home), "--out", str(home / "out"), "--verbose"])
 
 
 def test_a_run_of_another_version_is_refused(capsys, home):

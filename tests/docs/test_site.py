@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import os
 import re
 import subprocess
@@ -20,14 +21,21 @@ from wovr_core.recipes import RECIPES
 DOCS = Path(__file__).parent.parent.parent / "docs"
 
 
+def from_docs(name: str) -> Iterator[ModuleType]:
+    sys.path.insert(0, str(DOCS))
+    yield importlib.import_module(name)
+    sys.path.remove(str(DOCS))
+    del sys.modules[name]
+
+
 @pytest.fixture(scope="module")
 def generate() -> Iterator[ModuleType]:
-    sys.path.insert(0, str(DOCS))
-    import generate as module
+    yield from from_docs("generate")
 
-    yield module
-    sys.path.remove(str(DOCS))
-    del sys.modules["generate"]
+
+@pytest.fixture(scope="module")
+def docstrings() -> Iterator[ModuleType]:
+    yield from from_docs("docstrings")
 
 
 def test_every_option_of_every_recipe_has_a_line(generate: ModuleType) -> None:
@@ -51,12 +59,21 @@ def test_tensors_are_those_of_a_real_file(generate: ModuleType) -> None:
     page = generate.tensors_page()
     assert re.search(r"\| `actions` \| `F32` \| `\(16, 7\)` \|", page)
     assert re.search(r"\| `log_probs` \| `F32` \| `\(2, 8, 7\)` \|", page)
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    assert not [row for row in rows if re.search(r"\|\s*\|$", row)], "each has a meaning"
+    assert re.search(r"\| `frames_delta` .*\(T\+1, H, W, 3\).*differences", page)
 
 
 def test_results_are_said_to_be_missing_where_there_are_none(generate: ModuleType, tmp_path: Path) -> None:
     page = generate.results_page(tmp_path)
     assert "No study has been run yet" in page
     assert "Not run: main, ablations" in page
+
+
+def test_results_name_files_by_their_paths_where_the_site_has_none(generate: ModuleType) -> None:
+    page = generate.results_page(DOCS.parent / "results")
+    assert "`results/robot/" in page
+    assert not re.search(r"\[[^\]]*\]\((?!https?:)|beside this page", page)
 
 
 def test_each_check_of_the_doctor_says_what_to_do(generate: ModuleType) -> None:
@@ -84,9 +101,9 @@ def test_notebooks_are_listed_by_title(generate: ModuleType, tmp_path: Path) -> 
         ("a|b and trailing_ but not_within", r"a\|b and trailing\_ but not_within"),
     ],
 )
-def test_docstrings_become_what_docutils_reads(generate: ModuleType, written: str, read: str) -> None:
+def test_docstrings_become_what_docutils_reads(docstrings: ModuleType, written: str, read: str) -> None:
     lines = [written, "", ":param x: of `y`s"]
-    generate.tidy_docstring(None, "function", "f", None, None, lines)
+    docstrings.tidy(None, "function", "f", None, None, lines)
     assert lines == [read, "", r":param x: of ``y``\ s"]
 
 

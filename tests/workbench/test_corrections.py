@@ -12,7 +12,7 @@ from workbench.flags import AUDITOR, add_audit_flags, annotation_minutes, audit_
 from workbench.scrubber.span_log import SpanLog
 from workbench.store.checkpoints import find_checkpoints, find_edges
 from wovr_core.data.corrections import CorrectionSet, reference_of
-from wovr_core.data.episode_files import read_rollout, write_rollout
+from wovr_core.data.episode_files import read_episode, read_rollout, write_episode, write_rollout
 from wovr_core.errors import CorruptFileError, WovrError
 from wovr_core.reward.corrected_labels import label_corrections
 from wovr_core.world_model.corrected_windows import weighted_sequences
@@ -133,10 +133,39 @@ def test_the_control_is_as_much_of_what_nobody_flagged(run):
     assert len(control.corrections) == len(flagged.corrections)
     assert all(c.masked_from is None for c in control.corrections)
     assert not control.horizons
-    label = by_rollout(control)["r-true"].labels[0]
-    assert (label.first, label.last, label.success) == (12, 32, True)
     assert by_rollout(control)["r-failed"].labels[0].success is False
     assert all(c.window for c in control.corrections)
+
+
+def test_a_control_is_labelled_by_what_its_replay_shows_to_the_frame(run):
+    control = set_of(run, kind="control", reward_weight=5.0)
+    labels = by_rollout(control)["r-true"].labels  # imagined from 12 on, real from 14 on
+    assert [(x.first, x.last, x.success, x.weight) for x in labels] == [(12, 13, False, 5.0), (14, 32, True, 5.0)]
+    real, _ = label_corrections(control)
+    for name, correction in by_rollout(control).items():
+        learned = real.labels[np.array(real.episodes) == name]
+        first, last = correction.labels[0].first, correction.labels[-1].last
+        assert np.array_equal(learned, control.replay(name).success[first : last + 1])
+    (run / "audit" / "episodes" / "r-true.safetensors").unlink()  # no replay: what was imagined is all there is
+    labels = by_rollout(set_of(run, kind="control"))["r-true"].labels
+    assert [(x.first, x.last, x.success) for x in labels] == [(12, 32, True)]
+
+
+def test_a_controls_window_begins_as_long_before_its_labels_as_the_flagged_ones(run):
+    flags = [*flags_of(run), Flag("r-false", "s", 1, 5, 11, "other", 1, AUDITOR)]
+    config = CorrectionsConfig(margin=0)
+    flagged = by_rollout(make(source_of(run), flags, config, run / "corrections"))["r-false"]
+    control = by_rollout(make(source_of(run), flags, replace(config, kind="control"), run / "corrections"))["r-true"]
+    assert (flagged.window.first, flagged.window.last) == (control.window.first, control.window.last) == (5, 32)
+    assert flagged.labels[0].first == control.labels[0].first == 12
+
+
+def test_a_false_success_ends_where_the_task_is_really_done_after_all(run):
+    source = source_of(run)
+    replay = source.replay("r-false")
+    write_episode(replay.parent, replace(read_episode(replay), success=np.arange(33) >= 30))
+    flag = next(f for f in audit_flags(source, json.loads((run / "audit" / "rows.json").read_text()), 12.0))
+    assert (flag.rollout, flag.first, flag.last) == ("r-false", 12, 29)
 
 
 def test_noise_puts_flags_on_what_is_right(run):

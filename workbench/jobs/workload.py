@@ -124,11 +124,11 @@ class Measured:
 def measured_stages(runs: Path, machine: Mapping[str, Any]) -> list[Measured]:
     """Every finished stage below `runs` that was made on a machine like this one."""
     found = []
-    for folder in sorted(runs.iterdir()) if runs.is_dir() else []:
+    for path in sorted(runs.glob("*/run.json")):  # other things lie there too: the starter pack's lock, for one
         with contextlib.suppress(CorruptFileError, KeyError, TypeError, ValueError):
-            record = read_json(folder / "run.json")
+            record = read_json(path)
             if record["machine"] == dict(machine):
-                found += list(_of_run(folder, record["config"]))
+                found += list(_of_run(path.parent, record["config"]))
     return found
 
 

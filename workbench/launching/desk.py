@@ -5,7 +5,6 @@ Questions are {"ask": NAME, ...}; an answer is a JSON object, with "error" (and 
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -13,14 +12,13 @@ from typing import Any
 
 from workbench.jobs.backend import JobId, JobStatus
 from workbench.jobs.spec import JobSpec
-from workbench.launching.drafts import DraftError, default_resources, launchable, read_draft
+from workbench.launching.answering import answered
+from workbench.launching.drafts import default_resources, launchable, read_draft
 from workbench.launching.launcher import Launcher
 from workbench.launching.options import options, search
 from workbench.launching.watching import JobLook, job_row, job_rows, queue_positions
 from workbench.server.roles import Role, User
 from wovr_core.errors import UnknownNameError, WovrError
-
-log = logging.getLogger("wovr.launching")
 
 MAX_JOBS = 200
 MAX_SEARCH = 100
@@ -46,20 +44,15 @@ class LaunchDesk:
 
     def handle(self, message: object, user: User) -> dict[str, Any]:
         """The answer to one question. Never raises for what a caller may have got wrong."""
-        try:
-            if not isinstance(message, Mapping):
-                raise WovrError("a question must be an object")
-            name = message.get("ask")
-            if not isinstance(name, str) or name not in self._questions:
-                raise UnknownNameError("question", str(name)[:60], self._questions)
-            return self._questions[name](user, message)
-        except DraftError as error:
-            return {"error": str(error), "fields": error.fields}
-        except WovrError as error:
-            return {"error": str(error)}
-        except OSError as error:
-            log.warning("%s", error)
-            return {"error": f"the disk says: {error.strerror or error}"}
+        return answered(lambda: self._asked(message, user))
+
+    def _asked(self, message: object, user: User) -> dict[str, Any]:
+        if not isinstance(message, Mapping):
+            raise WovrError("a question must be an object")
+        name = message.get("ask")
+        if not isinstance(name, str) or name not in self._questions:
+            raise UnknownNameError("question", str(name)[:60], self._questions)
+        return self._questions[name](user, message)
 
     def _setup(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
         from wovr_core import recipes

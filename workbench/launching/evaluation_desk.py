@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from workbench.compare import evaluations
 from workbench.jobs.spec import JobSpec, Resources
+from workbench.launching.answering import answered
 from workbench.launching.desk import LaunchDesk
 from workbench.launching.drafts import DEFAULT_MEMORY_MB, DraftError
 from workbench.launching.evaluation import KIND, MAX_TRIALS, POLICY, EvaluationParameters, run_config
@@ -18,7 +18,6 @@ from workbench.server.roles import Role, User
 from workbench.store.checkpoints import checkpoints_of
 from wovr_core.errors import UnknownNameError, WovrError
 
-log = logging.getLogger("wovr.launching")
 MAX_POLICIES = 12
 MAX_RESULTS = 100
 _FIELDS = {"trials": int, "temperature": float, "max_steps": int, "seed": int}
@@ -49,15 +48,7 @@ class EvaluationDesk:
             if name in ("jobs", "job", "cancel", "retry"):
                 return self._jobs.handle(message, user)
             return {"error": str(UnknownNameError("question", str(name)[:60], self._questions))}
-        try:
-            return self._questions[name](user, message)
-        except DraftError as error:
-            return {"error": str(error), "fields": error.fields}
-        except WovrError as error:
-            return {"error": str(error)}
-        except OSError as error:
-            log.warning("%s", error)
-            return {"error": f"the disk says: {error.strerror or error}"}
+        return answered(lambda: self._questions[name](user, message))
 
     def _home_runs(self) -> dict[str, Path]:
         """Only runs below the launcher's home can be worked in."""

@@ -29,6 +29,27 @@ _COMMON = {
     "ema_decay": "Of the moving average of the weights, which is what is kept.",
     "solver_steps": "Sampler steps for each imagined chunk.",
     "horizons": "Imagined frames after which quality is measured.",
+    "episodes": "Real episodes of each task.",
+    "max_steps": "Actions after which an episode that has not succeeded ends.",
+    "temperature": "Of the policy's sampling; 0 takes the likeliest action.",
+    "updates": "Optimisation rounds, each on groups that are imagined anew.",
+    "group_size": "Rollouts that begin at one keyframe, and are compared with each other.",
+    "groups_per_batch": "Groups that are imagined side by side; more need more memory.",
+    "chunks": "The longest rollout, in chunks of 8 actions.",
+    "clip_low": "The ratio of new to old odds counts down to 1 - this.",
+    "clip_high": "The ratio of new to old odds counts up to 1 + this.",
+    "image_size": "H = W of the pictures that it sees, in pixels: that of `env.size`.",
+    "chunk": "Actions that are decided at once.",
+    "action_dim": "Numbers of an action.",
+    "keypoints": "Places in the picture that are read out of it.",
+    "hidden": "Width of the layers behind the keypoints.",
+    "layers": "Blocks of the transformer.",
+    "heads": "Attention heads of each block.",
+    "head_dim": "Width of each head; the transformer is `heads` times as wide.",
+    "ffn_ratio": "Width of the feed-forward layers, in widths of the transformer.",
+    "time_mean": "Mean of the logit-normal training times; above 0, more of them lie near noise.",
+    "label_smoothing": "How far labels stand from 0 and 1.",
+    "activation": "The nonlinearity, by diffusers' name.",
 }
 """Help for names that mean the same everywhere, where the source says nothing beneath them."""
 
@@ -57,7 +78,7 @@ def options(recipe: str) -> tuple[Option, ...]:
     from wovr_core import recipes  # brings torch: seconds
 
     whole = recipes.get(recipe)
-    return tuple(o for o in _walk(type(whole), to_dict(whole, whole=True), "", "") if o.key != "name")
+    return tuple(o for o in walk(type(whole), to_dict(whole, whole=True)) if o.key != "name")
 
 
 def search(found: tuple[Option, ...], text: str, limit: int = 30) -> list[Option]:
@@ -74,14 +95,15 @@ def search(found: tuple[Option, ...], text: str, limit: int = 30) -> list[Option
     return chosen[:limit]
 
 
-def _walk(kind: type, values: dict[str, Any], prefix: str, above: str) -> Iterator[Option]:
+def walk(kind: type, values: dict[str, Any], prefix: str = "", above: str = "") -> Iterator[Option]:
+    """The leaves of a configuration; `prefix` begins their keys, `above` is the help where they have none."""
     hints, docs = get_type_hints(kind), _attribute_docs(kind)
     for field in dataclasses.fields(kind):
         hint, key = hints[field.name], prefix + field.name
         text = docs.get(field.name, "")
         if dataclasses.is_dataclass(hint) and isinstance(hint, type):
             inner = concrete(hint, values[field.name])
-            yield from _walk(inner, values[field.name], key + ".", text or _summary(inner))
+            yield from walk(inner, values[field.name], key + ".", text or _summary(inner))
         else:
             shown = values[field.name]
             default = shown if isinstance(shown, str) else json.dumps(shown)

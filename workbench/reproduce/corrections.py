@@ -2,16 +2,18 @@
 and with none.
 
 shared stages -> keyframes -> rl -> collect_new -> keyframes -> imagine -> audit     the same for all arms of a suite
--> corrections -> refine -> rl -> imagine -> audit, measure, evaluate                by arm
+-> audit_keyframes -> imagine, audit, evaluate                                       likewise: what stood before
+-> corrections -> refine -> rl -> imagine, audit, evaluate, measure                  by arm
 
 One policy learns the tasks of a suite, as in the other studies. The audit stands in for a perfect annotator. A quarter
-of the audited starts is held out of all corrections: on them world model and reward are measured. Rollouts after the
-correction start elsewhere than those that were flagged, and refined models are used whether PACE would have promoted
-them or not.
+of the episodes in which audited rollouts began is held out of all corrections: on their rollouts world model and reward
+are measured. What stood before and what each arm leads to are audited on identical starts, none of them in an episode
+in which a rollout began that could be corrected. Refined models are used whether PACE would have promoted them or not.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,10 +26,10 @@ from workbench.flags import annotation_minutes, audit_flags
 from workbench.reproduce.arms import Arm
 from workbench.reproduce.job import ArmJob, Shared
 from workbench.reproduce.results import Row
+from workbench.reproduce.split import Split, split_by_episode
 from workbench.reproduce.stage_store import StageStore
 from wovr_core.data.corrections import CorrectionSet
 from wovr_core.data.episode_files import EpisodeSet, read_rollout_summary
-from wovr_core.data.segments import split_ids
 from wovr_core.envs.pool import EnvPool
 from wovr_core.files import read_json
 from wovr_core.recipes import Recipe
@@ -48,7 +50,12 @@ from wovr_core.stages.imagine import Simulator
 FLAGGED_ROLLOUTS = 100
 """At most; as many as there are flagged and unflagged ones of."""
 _HELD_OUT = 4
-"""One start of so many is held out."""
+"""One episode of so many is held out."""
+BEFORE_STARTS = 120
+"""Starts at most from which flags are found: replaying one rollout of their groups takes about a second."""
+AFTER_STARTS = 100
+"""Starts at least (as far as the recipe selects so many) on which false successes are counted: at the cpu recipe's four
+rollouts a start half of the 400 may fail in imagination and there still are 200 imagined successes to an arm."""
 
 
 @dataclass(frozen=True)
@@ -85,16 +92,18 @@ class Before:
     keyframes: select_keyframes.KeyframeOutputs
     rollouts: imagine.ImagineOutputs
     audit: audit.AuditOutputs
+    """Of these rollouts: where flags are found."""
 
 
 @dataclass(frozen=True)
 class Flagged:
-    """The audited rollouts, divided."""
+    """What the audit found in the rollouts on both sides."""
 
     flags: list[Flag]
-    training: tuple[str, ...]
-    held_out: tuple[str, ...]
+    split: Split
     false_held_out: tuple[str, ...]
+    per_task: Counter[str]
+    """Audited rollouts of the training side by task."""
     count: int
     """Rollouts to correct."""
     minutes: float
@@ -114,15 +123,16 @@ class CorrectionsJob(ArmJob):
         torch.set_num_threads(self.recipe.threads)
         before = self._before()
         flagged = self._flagged(before)
+        starts = self._starts_to_judge(before, flagged.split)
+        audited_before, evaluated_before = self._judged(before.simulator, starts)
         corrections = self._corrections(before, flagged)
         refined = self._refined(before, corrections)
         simulator = Simulator(before.simulator.policy, Path(refined.world_model), Path(refined.reward))
         trained = self._practised(simulator, before, corrections)
         simulator = replace(simulator, policy=Path(trained.policy))
         measured = self._measured(simulator, before, flagged)
-        audited = self._audited_after(simulator, before)
-        inputs = evaluate.EvaluateInputs(self.recipe.env, self.recipe.tasks, simulator.policy, self.seed, self.pool)
-        evaluated = self.store.stage("evaluate", evaluate.run, self.recipe.evaluate, inputs)
+        audited, evaluated = self._judged(simulator, starts)
+        learned = _replays_by_task(corrections)
         flags = corrections is not None and self.correction.kind == "flagged"
         whole: Row = {
             "corrected": 0 if corrections is None else len(corrections.corrections),
@@ -137,16 +147,22 @@ class CorrectionsJob(ArmJob):
             "minutes": round(self.minutes(), 2),
         }
         for task in self.recipe.tasks:
-            outcomes = evaluated.outcomes[str(task)]
+            name = f"{self.recipe.env.suite}/{task}"
+            stood = self._counts(audited_before, evaluated_before, task)
             yield {
                 "task": task,
-                **self._false_successes(audited, task),
-                **{f"before_{key}": count for key, count in self._false_successes(before.audit, task).items()},
-                "successes": sum(outcomes),
-                "trials": len(outcomes),
-                "outcomes": "".join("01"[o] for o in outcomes),
+                **self._counts(audited, evaluated, task),
+                **{f"before_{key}": count for key, count in stood.items()},
+                "outcomes": "".join("01"[o] for o in evaluated.outcomes[str(task)]),
+                # Beside the episodes that all arms have. An unflagged rollout is known for one by its audit, too.
+                "real_episodes": learned[name],
+                "audited_to_flag": 0 if corrections is None else flagged.per_task[name],
                 "arm_as_a_whole": whole,
             }
+
+    def _counts(self, audited: audit.AuditOutputs, evaluated: evaluate.EvaluateOutputs, task: int) -> dict[str, int]:
+        outcomes = evaluated.outcomes[str(task)]
+        return self._false_successes(audited, task) | {"successes": sum(outcomes), "trials": len(outcomes)}
 
     def _false_successes(self, audited: audit.AuditOutputs, task: int) -> dict[str, int]:
         name = f"{self.recipe.env.suite}/{task}"
@@ -167,8 +183,7 @@ class CorrectionsJob(ArmJob):
         new = self.store.stage("collect_new", collect.run_policy_episodes, recipe.collect_evolved, inputs)
         folders, versions = (new.episodes, *shared.folders), (new.version, *shared.versions)
         keyframes = self._keyframes(folders, versions, world_model, seed + 1)
-        # From all of them: flags are to be found.
-        rollouts, audited = self._imagined(simulator, keyframes, seed, recipe.keyframes.count)
+        rollouts, audited = self._imagined(simulator, keyframes, seed, min(recipe.keyframes.count, BEFORE_STARTS))
         return Before(shared, simulator, tuple(reward.held_out), new, keyframes, rollouts, audited)
 
     def _imagined(
@@ -181,23 +196,25 @@ class CorrectionsJob(ArmJob):
         return rollouts, self.store.stage("audit", audit.run, self.recipe.audit, audit_inputs)
 
     def _flagged(self, before: Before) -> Flagged:
-        """Starts, with all their rollouts, are held out together."""
         source = Source(Path(before.rollouts.rollouts), Path(before.audit.episodes))
         rows = list(read_json(Path(before.audit.rows)))
         flags = audit_flags(source, rows, self.recipe.keyframes.divergence_threshold)
+        split = split_by_episode(source.rollouts, _HELD_OUT)
         summaries = {n: read_rollout_summary(p) for n, p in EpisodeSet(source.rollouts).paths.items()}
-        groups = sorted({s.group_id for s in summaries.values()})
-        _, held_groups = split_ids(groups, max(1, len(groups) // _HELD_OUT))
-        held = tuple(n for n, s in summaries.items() if s.group_id in held_groups)
-        training = tuple(n for n in summaries if n not in held)
         wrong = {f.rollout for f in flags}
-        found, right = len(wrong & set(training)), len(set(training) - wrong)
+        found, right = len(wrong & set(split.training)), len(set(split.training) - wrong)
         count = min(FLAGGED_ROLLOUTS, found, right)
         # Whoever looks for `count` faults watches rollouts until they have come up.
-        watched = [summaries[n].length + 1 for n in training][: round(len(training) * count / max(found, 1))]
+        lengths = [summaries[n].length + 1 for n in split.training]
+        watched = lengths[: round(len(lengths) * count / max(found, 1))]
         false = {f.rollout for f in flags if f.label == FALSE}
         return Flagged(
-            flags, training, held, tuple(n for n in held if n in false), count, annotation_minutes(watched, count)
+            flags,
+            split,
+            tuple(n for n in split.held_out if n in false),
+            Counter(str(summaries[n].task) for n in split.training),
+            count,
+            annotation_minutes(watched, count),
         )
 
     def _corrections(self, before: Before, flagged: Flagged) -> CorrectionSet | None:
@@ -210,7 +227,7 @@ class CorrectionsJob(ArmJob):
             noise=self.correction.noise,
             seed=self.seed,
         )
-        return make(source, flagged.flags, config, self.store.run.path / "corrections", flagged.training)
+        return make(source, flagged.flags, config, self.store.run.path / "corrections", flagged.split.training)
 
     def _refined(self, before: Before, corrections: CorrectionSet | None) -> refine_world_model.RefineOutputs:
         inputs = refine_world_model.RefineInputs(
@@ -247,17 +264,40 @@ class CorrectionsJob(ArmJob):
             rollouts=before.rollouts.rollouts,
             replays=before.audit.episodes,
             version=before.rollouts.version,
-            held_out=flagged.held_out,
+            held_out=flagged.split.held_out,
             flagged=flagged.false_held_out,
             seed=self.seed,
         )
         config = measure_corrections.MeasureConfig(self.recipe.imagine.solver_steps)
         return self.store.stage("measure", measure_corrections.run, config, inputs)
 
-    def _audited_after(self, simulator: Simulator, before: Before) -> audit.AuditOutputs:
-        shared = before.shared
-        model = Path(self._world_model(shared, self.plain).world_model)
-        seed = derive_seed(self.seed, "after_corrections") % 2**31
-        inputs = select_keyframes.KeyframeInputs(shared.folders, shared.versions, model, seed)
-        starts = self.store.stage("audit_keyframes", select_keyframes.run, self.plain.keyframes, inputs)
-        return self._imagined(simulator, starts, seed, self.recipe.imagine.starts)[1]
+    def _starts_to_judge(self, before: Before, split: Split) -> select_keyframes.KeyframeOutputs:
+        """The same for all arms: in held-out episodes, and in those that no rollout before began in."""
+        inputs = select_keyframes.KeyframeInputs(
+            (before.new.episodes, *before.shared.folders),
+            (before.new.version, *before.shared.versions),
+            before.simulator.world_model,
+            self._seed_to_judge(),
+            excluded=split.training_episodes,
+        )
+        return self.store.stage("audit_keyframes", select_keyframes.run, self.recipe.keyframes, inputs)
+
+    def _judged(
+        self, simulator: Simulator, starts: select_keyframes.KeyframeOutputs
+    ) -> tuple[audit.AuditOutputs, evaluate.EvaluateOutputs]:
+        """The audit of what is imagined from these starts, and real success."""
+        count = max(self.recipe.imagine.starts, AFTER_STARTS)
+        _, audited = self._imagined(simulator, starts, self._seed_to_judge(), count)
+        inputs = evaluate.EvaluateInputs(self.recipe.env, self.recipe.tasks, simulator.policy, self.seed, self.pool)
+        return audited, self.store.stage("evaluate", evaluate.run, self.recipe.evaluate, inputs)
+
+    def _seed_to_judge(self) -> int:
+        return derive_seed(self.seed, "after_corrections") % 2**31
+
+
+def _replays_by_task(corrections: CorrectionSet | None) -> Counter[str]:
+    """Real replays that the models learn from."""
+    if corrections is None:
+        return Counter()
+    replays = [corrections.replay(c.rollout) for c in corrections.corrections]
+    return Counter(str(replay.task) for replay in replays if replay is not None)

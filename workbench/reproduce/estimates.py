@@ -74,15 +74,9 @@ def _kinds(study: str, name: str) -> list[str]:
         return ["collect", "sft", "collect_base", "world_model", "collect_long", "probe", "quality"]
     if study == "corrections":
         before = ["collect", "sft", "collect_base", "world_model", "reward", "keyframes", "rl", "collect_new"]
-        return [
-            *before,
-            "keyframes",
-            "refine",
-            "rl",
-            *["audit_keyframes", "imagine", "audit"] * 2,
-            "measure",
-            "evaluate",
-        ]
+        before += ["keyframes", "imagine", "audit"]
+        judging = ["imagine", "audit", "evaluate"]
+        return [*before, "audit_keyframes", *judging, "refine", "rl", "measure", *judging]
     arm = find_arm(name)
     if study == "hallucination":
         return ["collect", "sft", *_training(arm), "audit_keyframes", "imagine", "audit", "hallucination"]

@@ -41,7 +41,7 @@ from wovr_core.stages.rl_gate import GateSimulator
 
 SHARED = ("collect", "sft", "collect_base", "world_model", "reward")
 """Kinds of stages that an arm's minutes do not contain."""
-JUDGING = ("evaluate", "audit_keyframes", "imagine", "audit", "hallucination")
+JUDGING = ("evaluate", "audit_keyframes", "imagine", "audit", "hallucination", "measure")
 """Nor these: they measure."""
 
 

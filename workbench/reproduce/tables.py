@@ -218,10 +218,11 @@ CORRECTION_ORDER = ("none", "control", "flagged", "flagged_10", "flagged_30")
 
 
 def corrections_table(rows: Sequence[Row]) -> str:
-    """False and real successes per arm, each against the control; then what was measured on held-out rollouts."""
+    """False and real successes before and per arm, each arm against the control; then what was measured on held-out
+    rollouts."""
     present = [a for a in CORRECTION_ORDER if any(r["arm"] == a for r in rows)]
     control = [r for r in rows if r["arm"] == "control"]
-    lines = []
+    lines = _before_line(rows)
     for arm in present:
         own = [r for r in rows if r["arm"] == arm]
         judged = bool(control) and arm != "control"
@@ -238,6 +239,20 @@ def corrections_table(rows: Sequence[Row]) -> str:
     header = ["corrections", "false successes", "against the control"]
     header += ["real success", "against the control, paired", "tasks and seeds"]
     return table(header, lines) + _held_out_table(rows, present)
+
+
+def _before_line(rows: Sequence[Row]) -> list[list[str]]:
+    """What all arms started from, once per suite, task and seed; nothing where it was not judged."""
+    # All arms tell the same of it.
+    before = list({(r.get("suite"), r["task"], r["seed"]): r for r in rows if "before_trials" in r}.values())
+    if not before:
+        return []
+    false, imagined, successes, trials = (
+        sum(r[f"before_{key}"] for r in before)
+        for key in ("false_successes", "imagined_successes", "successes", "trials")
+    )
+    rates = [format_rate(false, imagined), "-", format_rate(successes, trials), "-"]
+    return [["before this round", *rates, str(len(before))]]
 
 
 def _false(rows: Sequence[Row]) -> tuple[int, int]:
@@ -258,11 +273,9 @@ def _held_out_table(rows: Sequence[Row], present: Sequence[str]) -> str:
     """On audited rollouts that nothing was learned from: means and sums over suites and seeds."""
     lines = []
     for arm in present:
+        told = [r for r in rows if r["arm"] == arm and "arm_as_a_whole" in r]
         # One model learns a suite's tasks: their rows all tell of it.
-        arms = {
-            (r.get("suite"), r["seed"]): r["arm_as_a_whole"] for r in rows if r["arm"] == arm and "arm_as_a_whole" in r
-        }
-        own = list(arms.values())
+        own = list({(r.get("suite"), r["seed"]): r["arm_as_a_whole"] for r in told}.values())
         if own:
             counts = [
                 _summed(r[key] for r in own)
@@ -272,6 +285,7 @@ def _held_out_table(rows: Sequence[Row], present: Sequence[str]) -> str:
                 [
                     _label(arm),
                     str(sum(r["corrected"] for r in own)),
+                    f"{sum(r['real_episodes'] for r in told)} ({sum(r['audited_to_flag'] for r in told)})",
                     _mean([r["world_model_error"] for r in own], 1),
                     counts[0],
                     _mean([r["reward_auroc"] for r in own], 3),
@@ -281,7 +295,8 @@ def _held_out_table(rows: Sequence[Row], present: Sequence[str]) -> str:
             )
     if not lines:
         return ""
-    header = ["corrections", "corrected rollouts", "world-model error (of 255)", "imagined as success again"]
+    header = ["corrections", "corrected rollouts", "real replays learned (audited to find them)"]
+    header += ["world-model error (of 255)", "imagined as success again"]
     header += ["reward AUROC", "false positives", "true positives", "annotator's minutes (estimated)"]
     return f"\n\nOn held-out flagged situations and rollouts:\n\n{table(header, lines)}"
 

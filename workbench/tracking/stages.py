@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wovr_core.errors import WovrError
 from wovr_core.files import fingerprint, read_json
+from wovr_core.run_folder import require_run
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,8 @@ def stages_of(run: Path) -> list[StageView]:
 
     Raises WovrError when there is no run, and CorruptFileError naming a damaged file.
     """
-    if not (run / "run.json").is_file():
-        raise WovrError(f"there is no run at {run}; start one with `wovr demo`")
     found = []
-    for config in run.glob("*/config.json"):
+    for config in require_run(run).glob("*/config.json"):
         record, finished = read_json(config), config.with_name("outputs.json")
         found.append(
             StageView(

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from wovr_core.data.doctor_actions import Bias, action_faults, gripper_votes, motion_bias
 from wovr_core.data.doctor_motion import SHIFTS, Fit, Flow, fit, motion_of, watch
 from wovr_core.data.formats.base import Clip, Conventions
-from wovr_core.data.formats.conventions import Statistics, _gripper, plain, turn
+from wovr_core.data.formats.conventions import Statistics, plain, turn, with_our_gripper
 from wovr_core.types import FPS, FloatArray, Frames, TaskId
 
 FAULTS = ("gripper_sign", "gripper_range", "rotation", "action_shift", "normalised_actions", "task_order",
@@ -87,7 +87,7 @@ class Sight:
 def see(clip: Clip, conventions: Conventions, statistics: Statistics | None = None) -> Sight:
     """Apply conventions, all but size, frame rate and tasks."""
     actions = clip.actions if statistics is None else statistics.restore(clip.actions)
-    actions, count = _gripper(actions, conventions), len(clip.frames) - 1
+    actions, count = with_our_gripper(actions, conventions), len(clip.frames) - 1
     actions = actions[1:] if conventions.shift_actions and len(actions) > count else actions[:count]
     return Sight(turn(clip.frames, conventions), actions, clip.instruction, clip.task, conventions.fps or clip.fps)
 

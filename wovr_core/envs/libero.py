@@ -42,11 +42,13 @@ class LiberoConfig(Pluggable):
     own_kind: ClassVar[str] = "libero"
 
     suite: str = "libero_object"
+    """A name of `libero_suites.SUITES`."""
     size: int = 64
     """H = W of the frames, in pixels."""
     profile: Profile = "fast"
     """"fast": in layers, moving things of fewer triangles; "reference": as LIBERO ships. Same physics."""
     camera: str = "agentview"
+    """A camera of the scene: LIBERO's policies look through "agentview", which stands opposite the arm."""
     view: str = "full"
     """Which part of the camera's picture: a name of `libero_render.VIEWS`."""
     settle_steps: int = 10

@@ -12,6 +12,7 @@ from __future__ import annotations
 import torch
 
 from wovr_core.errors import WovrError
+from wovr_core.types import CHUNK
 
 EQUAL = 1e-6
 """Returns closer than this are the same: the group says nothing about what was better."""
@@ -69,6 +70,46 @@ def group_advantages(returns: torch.Tensor) -> torch.Tensor:
         return torch.zeros(len(returns), dtype=torch.float32)
     wide = returns.double()
     return (wide - wide.mean()).float()
+
+
+def chunk_advantages(p_outcome: torch.Tensor, success_at: torch.Tensor, discount: float, trace: float) -> torch.Tensor:
+    """Advantages of single chunks: how much better than promised did it go from here, less what siblings gained?
+
+        L_k = γ^(n_i - 1 - C k)                             where chunk k holds the first success
+        L_k = γ^C ((1 - λ) v_k+1 + λ L_k+1),  L_K = v_K     elsewhere; v_k = p_outcome before chunk k
+        A_ik = L_k - v_k,  less the mean over the siblings that have not ended before chunk k
+
+    The λ-return of Dreamer (arXiv 1912.01603, eq. 6) over chunks. At λ = 1 the first chunk's advantage is masked GRPO's
+    R_i - mean_j R_j; below 1 a chunk is credited with the change of the prediction that it brought about, which varies
+    far less than the outcome of the whole rollout.
+
+    Args:
+        p_outcome: (G, K+1) predicted probability of success in the end, at the start and after each chunk.
+        success_at: (G,) int64, actions up to the first success, 0 without one (`first_success`).
+        discount: γ per action.
+        trace: λ in [0, 1].
+
+    Returns:
+        (G, K) float32. A chunk after the one that succeeded has that one's advantage.
+    """
+    group, chunks = p_outcome.shape[0], p_outcome.shape[1] - 1
+    if chunks < 1 or success_at.shape != (group,):
+        raise WovrError(f"p_outcome must be (G, K+1), success_at (G,); got {p_outcome.shape}, {success_at.shape}")
+    if not 0 <= trace <= 1:
+        raise WovrError(f"the trace must lie in [0, 1], got {trace}")
+    value = p_outcome.double()
+    last = torch.where(success_at > 0, (success_at - 1) // CHUNK, chunks - 1)  # (G,) the chunk that ends it
+    advantages = torch.zeros(group, chunks, dtype=torch.float64)
+    ahead = value[:, -1]
+    for k in reversed(range(chunks)):
+        onward = discount**CHUNK * torch.lerp(value[:, k + 1], ahead, trace)
+        reached = torch.pow(torch.tensor(discount, dtype=torch.float64), (success_at - 1 - CHUNK * k).double())
+        ahead = torch.where((success_at > 0) & (last == k), reached, onward)
+        going = (last >= k).double()
+        gained = ahead - value[:, k]
+        advantages[:, k] = gained - (gained * going).sum() / going.sum().clamp(min=1)
+    ended = torch.minimum(torch.arange(chunks).expand(group, -1), last[:, None])
+    return advantages.gather(1, ended).float()
 
 
 def has_contrast(success: torch.Tensor, low: float, high: float) -> bool:

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from wovr_core.errors import WovrError
-from wovr_core.rl.advantages import discounted_return
+from wovr_core.rl.advantages import chunk_advantages, discounted_return
 from wovr_core.rl.loss_mask import valid_steps
-from wovr_core.types import ACTION_DIM, CHUNK, NULL_ACTION, Episode, FloatArray, RolloutGroup
+from wovr_core.types import ACTION_DIM, CHUNK, NULL_ACTION, Episode, FloatArray, Rollout, RolloutGroup
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,16 @@ class GroupBatch:
     """(G, K, C) bool"""
     returns: torch.Tensor
     """(G,)"""
+    advantages: torch.Tensor | None = None
+    """(G, K) of single chunks (`chunk_advantages`); None: each rollout's return against the group's mean."""
 
 
 def of_rollouts(
-    group: RolloutGroup, post_success_mask: bool = True, outcome_worth: float = 0.0, discount: float = 1.0
+    group: RolloutGroup,
+    post_success_mask: bool = True,
+    outcome_worth: float = 0.0,
+    discount: float = 1.0,
+    trace: float | None = None,
 ) -> GroupBatch:
     """A group of imagined rollouts.
 
@@ -49,6 +55,7 @@ def of_rollouts(
             ablation).
         outcome_worth: what a predicted success after the end is worth beside an imagined one, see `returns_of`.
         discount: of that prediction, per imagined action.
+        trace: λ of `chunk_advantages`; None leaves the credit to whole rollouts.
     """
     rollouts = group.rollouts
     loss_mask = torch.stack([torch.from_numpy(r.loss_mask) for r in rollouts])
@@ -60,6 +67,26 @@ def of_rollouts(
         log_probs=torch.stack([torch.from_numpy(r.log_probs) for r in rollouts]),
         loss_mask=loss_mask if post_success_mask else torch.ones_like(loss_mask),
         returns=torch.from_numpy(returns_of(group, outcome_worth, discount)),
+        advantages=None if trace is None else _chunk_credit(group, outcome_worth, discount, trace),
+    )
+
+
+def _chunk_credit(group: RolloutGroup, outcome_worth: float, discount: float, trace: float) -> torch.Tensor:
+    """(G, K); of chunks that are not believed (`Rollout.p_outcome` is shorter then) the last promise is kept."""
+    promised = []
+    for rollout in group.rollouts:
+        if rollout.p_outcome is None:
+            raise _unpredicted(rollout)
+        missing = len(rollout.action_tokens) + 1 - len(rollout.p_outcome)
+        promised.append(np.pad(outcome_worth * rollout.p_outcome, (0, missing), mode="edge"))
+    ends = [int(r.loss_mask.sum()) if r.imagined_success else 0 for r in group.rollouts]
+    return chunk_advantages(torch.from_numpy(np.stack(promised)), torch.tensor(ends), discount, trace)
+
+
+def _unpredicted(rollout: Rollout) -> WovrError:
+    return WovrError(
+        f"rollout {rollout.id} carries no predicted outcome: its reward classifier was trained without "
+        "reward.model.outcome; train it with --set reward.model.outcome=true, or set rl.outcome_worth=0"
     )
 
 
@@ -79,10 +106,7 @@ def returns_of(group: RolloutGroup, outcome_worth: float, discount: float) -> Fl
         return returns
     for i, rollout in enumerate(group.rollouts):
         if rollout.p_outcome is None:
-            raise WovrError(
-                f"rollout {rollout.id} carries no predicted outcome: its reward classifier was trained without "
-                "reward.model.outcome; train it with --set reward.model.outcome=true, or set rl.outcome_worth=0"
-            )
+            raise _unpredicted(rollout)
         if not rollout.reward:
             steps = CHUNK * (len(rollout.p_outcome) - 1)
             returns[i] = outcome_worth * discount**steps * rollout.p_outcome[-1]

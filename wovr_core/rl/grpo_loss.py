@@ -6,8 +6,8 @@
 The loss is -J. The clipped surrogate is PPO's (arXiv 1707.06347), its wider upper bound DAPO's "clip higher"
 (arXiv 2503.14476). Ratios are taken per token, rewards belong to actions: all A tokens of an action share its
 advantage and its weight. What GRPO (arXiv 2402.03300) has and this has not: the division of the advantage by
-the group's deviation, the KL penalty; nor is there an entropy bonus. A degenerate group (all returns equal) is
-dropped.
+the group's deviation, the KL penalty (`reference_divergence` adds it where it is wanted); nor is there an entropy
+bonus. A degenerate group (all returns equal) is dropped.
 
 Shapes: G rollouts, K chunks, C steps, A action dimensions (tokens per action).
 """
@@ -39,6 +39,7 @@ def grpo_loss(
     returns: torch.Tensor,
     loss_mask: torch.Tensor,
     config: GRPOConfig = GRPOConfig(),
+    advantages: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """-J(θ) of one group, and what happened in it.
 
@@ -48,6 +49,7 @@ def grpo_loss(
         returns: (G,) discounted returns.
         loss_mask: (G, K, C) bool, true up to and including the first success, less what annotations took out (see
             `loss_mask.mask_from_frame`).
+        advantages: (G, K) of single chunks, in place of Â_i.
 
     Returns:
         A scalar loss (zero, with a zero gradient, for a degenerate group), and metrics: `dropped` (1 or 0),
@@ -59,12 +61,14 @@ def grpo_loss(
         WovrError: shapes that do not fit, or values that are not finite.
     """
     _check(log_probs, old_log_probs, returns, loss_mask)
-    dropped = is_degenerate(returns) or not bool(loss_mask.any())
+    dropped = (advantages is None and is_degenerate(returns)) or not bool(loss_mask.any())
     metrics = {"dropped": float(dropped), "return_mean": float(returns.mean())}
     if dropped:
         return log_probs[:0].sum(), metrics  # zero, and yet part of the graph
 
-    advantages = group_advantages(returns).to(log_probs)[:, None, None, None]  # (G, 1, 1, 1)
+    if advantages is None:
+        advantages = group_advantages(returns)[:, None]
+    advantages = advantages.to(log_probs)[:, :, None, None]  # (G, 1 or K, 1, 1)
     token_weights = step_weights(loss_mask).to(log_probs)[..., None] / log_probs.shape[-1]  # (G, K, C, 1)
     # Masked tokens are taken out before exp: nothing they hold can reach the loss or its gradient.
     log_ratio = (log_probs - old_log_probs.detach()).masked_fill(~loss_mask[..., None], 0.0)
@@ -85,6 +89,24 @@ def grpo_loss(
             "valid_steps": float(loss_mask.sum(dim=(1, 2)).float().mean()),
         }
     return loss, metrics
+
+
+def reference_divergence(
+    log_probs: torch.Tensor, reference_log_probs: torch.Tensor, loss_mask: torch.Tensor
+) -> torch.Tensor:
+    """How far the policy has gone from a reference, in nats per token: GRPO's penalty (arXiv 2402.03300, eq. 4).
+
+        1/G Σ_i 1/T_i_valid Σ_t 1/A Σ_a ( π_ref/π_θ - 1 - ln π_ref/π_θ ),  about KL(π_θ || π_ref), never negative
+
+    Args:
+        log_probs: (G, K, C, A) under the policy that learns, with gradient; of tokens that it, or nearly it, has drawn.
+        reference_log_probs: (G, K, C, A) of the same tokens.
+        loss_mask: (G, K, C) bool.
+    """
+    token_weights = step_weights(loss_mask).to(log_probs)[..., None] / log_probs.shape[-1]
+    log_ratio = (reference_log_probs.detach() - log_probs).masked_fill(~loss_mask[..., None], 0.0)
+    log_ratio = log_ratio.clamp(-_MAX_LOG_RATIO, _MAX_LOG_RATIO)
+    return ((log_ratio.exp() - 1 - log_ratio) * token_weights).sum()
 
 
 def _check(

@@ -38,6 +38,8 @@ class KeyframeInputs:
     replayable: bool = True
     """Only from episodes with simulator states, as far as there are any, so that what is imagined from the keyframes
     can be audited. False: from all alike, for episodes of a real arm."""
+    excluded: tuple[str, ...] | None = None
+    """`reference_of` episodes that nothing may begin in."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def run(
     """Select, and write them to one file.
 
     Raises:
-        WovrError: the folders hold no episodes.
+        WovrError: the folders hold no episodes, or only excluded ones.
     """
     versions = {
         "episodes": ",".join(inputs.versions),
@@ -63,6 +65,8 @@ def run(
     }
     if not inputs.replayable:
         versions["replayable"] = "no"  # named only here, so that what was selected before stays valid
+    if inputs.excluded:
+        versions["excluded"] = ",".join(sorted(inputs.excluded))
     folder = StageFolder(out_dir, "select_keyframes", config, versions, on_metrics)
     finished = folder.outputs(KeyframeOutputs)
     if finished:
@@ -87,6 +91,10 @@ def _eligible(inputs: KeyframeInputs) -> list[Episode]:
         raise WovrError(
             f"no episodes in {', '.join(inputs.episodes)}: there is nothing to begin imagined rollouts from"
         )
+    if inputs.excluded:
+        episodes = [e for e in episodes if reference_of(e.frames[0]) not in inputs.excluded]
+        if not episodes:
+            raise WovrError("every episode is excluded: there is none left to begin imagined rollouts from")
     if not inputs.replayable:
         return episodes
     # Imported and real episodes hold no simulator states: nothing can be replayed from them.

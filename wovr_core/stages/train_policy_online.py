@@ -89,6 +89,7 @@ def run(
         return finished
     updates, groups = config.schedule()
     start = torch.nn.utils.parameters_to_vector(policy.parameters()).detach().clone()
+    reference = load_policy(inputs.policy)[0] if config.rl.reference_weight else None
     optimizer = torch.optim.AdamW(policy.parameters(), lr=0.0, weight_decay=0.0)
     tally = GroupTally()
     acting = folder.path / "acting"
@@ -109,7 +110,7 @@ def run(
             for episode in [e for group in members[: config.rl.kept_groups] for e in group]:
                 write_episode(folder.path / "episodes", episode)
             batches = [of_episodes(group, config.rl.discount, config.rl.post_success_mask) for group in members]
-            metrics = learn(policy, optimizer, batches, config.rl, tally)
+            metrics = learn(policy, optimizer, batches, config.rl, tally, reference)
             training.log({"success_rate": sum(e.succeeded for e in episodes) / len(episodes)} | metrics)
 
     path = folder.path / "policy"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,10 +17,10 @@ from wovr_core.data.keyframe_files import read_keyframes
 from wovr_core.errors import WovrError
 from wovr_core.imagination import imagine_groups
 from wovr_core.model_files import POLICY, load_policy, save_model
-from wovr_core.policy.base import TrainablePolicy
+from wovr_core.policy.base import Policy, TrainablePolicy
 from wovr_core.rl.advantages import has_contrast, is_degenerate
 from wovr_core.rl.group_batch import GroupBatch, of_rollouts
-from wovr_core.rl.grpo_loss import GRPOConfig, grpo_loss
+from wovr_core.rl.grpo_loss import GRPOConfig, grpo_loss, reference_divergence
 from wovr_core.seeding import derive_seed
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
 from wovr_core.stages.imagine import Simulator, draw_keyframes, make_env
@@ -52,6 +53,17 @@ class PolicyRLConfig:
     least_spread: float = 0.15
     """With outcome_worth: groups whose returns lie closer together than this are dropped, in place of
     `success_share`."""
+    reference_weight: float = 0.0
+    """Of a penalty on leaving the policy that practice began with (`rl.grpo_loss.reference_divergence`). WoVR has none;
+    with few rollouts an update, it keeps their noise from carrying the policy off."""
+    trace: float | None = None
+    """With outcome_worth: credit single chunks with what they changed in the prediction, λ of
+    `rl.advantages.chunk_advantages`; then no group is dropped. None: whole rollouts, as GRPO does."""
+
+    def __post_init__(self) -> None:
+        if self.trace is not None and not (self.outcome_worth and 0 <= self.trace <= 1):
+            raise WovrError(f"rl.trace must lie in [0, 1] and needs rl.outcome_worth above 0, got {self.trace}")
+
     epochs: int = 2
     """Passes over each update's groups."""
     learning_rate: float = 2e-5
@@ -111,6 +123,7 @@ def run(
         return finished
     policy, start_version = load_policy(inputs.simulator.policy)
     start = torch.nn.utils.parameters_to_vector(policy.parameters()).detach().clone()
+    reference = load_policy(inputs.simulator.policy)[0] if config.reference_weight else None
     env = make_env(inputs.simulator, config.solver_steps, config.chunks)
     keyframes = read_keyframes(Path(inputs.keyframes))
     if config.lora:
@@ -121,6 +134,11 @@ def run(
     corrections = RLCorrections(CorrectionSet(inputs.corrections) if inputs.corrections else None, start_version)
     gate = RLGate(config.gate, config.chunks, {k.task.task for k in keyframes}, inputs.gate, inputs.seed)
 
+    credit: dict[str, Any] = {
+        "outcome_worth": config.outcome_worth,
+        "discount": config.discount,
+        "trace": config.trace,
+    }
     modules: dict[str, Stateful] = {"policy": trainable(policy) if config.lora else policy, "tally": tally}
     if config.gate.every:
         modules["gate"] = gate
@@ -147,15 +165,12 @@ def run(
                     write_rollout(folder.path / "rollouts", rollout)
             audited = gate.audit(update, groups)
             batches = [
-                of_rollouts(gate.admit(group), config.post_success_mask, config.outcome_worth, config.discount)
+                of_rollouts(gate.admit(group), config.post_success_mask, **credit)
                 for group in corrections.bound(groups)
                 if gate.chunks[group.rollouts[0].task.task]
             ]
-            batches += [
-                of_rollouts(group, outcome_worth=config.outcome_worth, discount=config.discount)
-                for group in corrections.replayed(update)
-            ]
-            metrics = learn(policy, optimizer, batches, config, tally)
+            batches += [of_rollouts(group, **credit) for group in corrections.replayed(update)]
+            metrics = learn(policy, optimizer, batches, config, tally, reference)
             bounded = {"bounded_rollouts": float(corrections.bounded)} if inputs.corrections else {}
             training.log(_summary(groups) | metrics | audited | bounded)
 
@@ -186,8 +201,12 @@ def learn(
     batches: Sequence[GroupBatch],
     config: PolicyRLConfig,
     tally: GroupTally,
+    reference: Policy | None = None,
 ) -> dict[str, float]:
-    """One update, imagined or real: `epochs` steps on those groups whose members ended differently."""
+    """One update, imagined or real: `epochs` steps on those groups whose members ended differently.
+
+    reference: the policy that practice began with, where `reference_weight` is set.
+    """
     informative = [batch for batch in batches if is_informative(batch, config)]
     tally.add(len(batches), len(informative))
     metrics: dict[str, float] = {}
@@ -195,7 +214,7 @@ def learn(
         optimizer.zero_grad()
         parts = []
         for batch in informative:
-            loss, part = batch_loss(policy, batch, config)
+            loss, part = batch_loss(policy, batch, config, reference)
             (loss / len(informative)).backward()
             parts.append(part)
         metrics = {key: sum(part[key] for part in parts) / len(parts) for key in parts[0]}
@@ -207,24 +226,38 @@ def learn(
 
 def is_informative(batch: GroupBatch, config: PolicyRLConfig) -> bool:
     """Whether the group's members ended differently enough to learn from; the others are dropped."""
+    if batch.advantages is not None:
+        return bool(batch.advantages.abs().max() > 0)
     if config.outcome_worth:
         return float(batch.returns.max() - batch.returns.min()) >= config.least_spread
     return not is_degenerate(batch.returns) and has_contrast(batch.returns > 0, *config.success_share)
 
 
 def batch_loss(
-    policy: TrainablePolicy, batch: GroupBatch, config: PolicyRLConfig
+    policy: TrainablePolicy, batch: GroupBatch, config: PolicyRLConfig, reference: Policy | None = None
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """The masked GRPO loss of one group: every chunk is decided anew from the frame at its head."""
+    log_probs = _log_probs(policy, batch, config.temperature)
+    loss, metrics = grpo_loss(log_probs, batch.log_probs, batch.returns, batch.loss_mask, config.grpo, batch.advantages)
+    if config.reference_weight:
+        assert reference is not None
+        with torch.no_grad():
+            before = _log_probs(reference, batch, config.temperature)
+        divergence = reference_divergence(log_probs, before, batch.loss_mask)
+        loss, metrics["reference_kl"] = loss + config.reference_weight * divergence, float(divergence.detach())
+    return loss, metrics
+
+
+def _log_probs(policy: Policy, batch: GroupBatch, temperature: float) -> torch.Tensor:
+    """(G, K, C, A) of the group's tokens."""
     size, chunks = batch.tokens.shape[:2]
-    log_probs = policy.log_prob(
+    return policy.log_prob(
         batch.frames.flatten(0, 1),
         [batch.instruction] * (size * chunks),
         batch.previous_actions.flatten(0, 1),
         batch.tokens.flatten(0, 1),
-        temperature=config.temperature,
+        temperature=temperature,
     ).unflatten(0, (size, chunks))
-    return grpo_loss(log_probs, batch.log_probs, batch.returns, batch.loss_mask, config.grpo)
 
 
 def _summary(groups: Sequence[RolloutGroup]) -> dict[str, float]:

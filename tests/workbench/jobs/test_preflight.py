@@ -81,6 +81,14 @@ def test_other_settings_give_a_rough_estimate_and_other_machines_none(home):
     assert found.stages[1].seconds == pytest.approx(100)
 
 
+def test_other_things_beside_the_runs_do_no_harm(home):
+    made(home, "old", recipes.get("smoke"))
+    (home / "runs" / ".starter.lock").touch()
+    (home / "runs" / "notes").mkdir()
+    assert {m.run for m in measured_stages(home / "runs", describe_machine())} == {"old"}
+    assert preflight(JobSpec("sft", "new", "smoke"), home, MACHINE).seconds is not None
+
+
 def test_what_is_finished_is_kept_and_what_was_begun_goes_on(home):
     smoke = recipes.get("smoke")
     made(home, "before", smoke)

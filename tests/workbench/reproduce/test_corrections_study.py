@@ -10,7 +10,8 @@ from workbench.corrections import FALSE, Flag
 from workbench.reproduce.results import read_rows
 from workbench.reproduce.studies import StudyConfig, SuiteTasks, units
 from wovr_core import recipes
-from wovr_core.data.corrections import CorrectionSet
+from wovr_core.data.corrections import CorrectionSet, reference_of
+from wovr_core.data.keyframe_files import read_keyframes
 from wovr_core.files import read_json
 
 
@@ -48,15 +49,26 @@ def test_the_study_on_libero(wovr_home, tmp_path, capsys, monkeypatch):
     rows = {r["arm"]: r for r in read_rows(tmp_path / "corrections.json")}
     assert all(r["trials"] == 2 for r in rows.values())
     whole = {name: r["arm_as_a_whole"] for name, r in rows.items()}
-    assert {name: r["corrected"] for name, r in whole.items()} == {"none": 0, "control": 5, "flagged": 5}
+    # Six starts with two rollouts each, one of them flagged; those of one episode in four judge.
+    held_out = {sum(r[f"reward_{kind}_positives"][1] for kind in ("false", "true")) for r in whole.values()}
+    held = held_out.pop()
+    assert not held_out
+    assert 2 <= held < 12
+    corrected = {"none": 0, "control": 6 - held // 2, "flagged": 6 - held // 2}
+    assert {name: r["corrected"] for name, r in whole.items()} == corrected
+    assert {name: r["real_episodes"] for name, r in rows.items()} == corrected
+    assert {name: r["audited_to_flag"] for name, r in rows.items()} == {n: 2 * k for n, k in corrected.items()}
     assert len({r["corrections"] for r in whole.values()}) == 3
     for row in whole.values():
-        assert row["still_false"][1] == 1
+        assert row["still_false"][1] == held // 2
         assert row["world_model_error"] > 0
-        assert sum(row[f"reward_{kind}_positives"][1] for kind in ("false", "true")) == 2
+    assert all(r["before_trials"] == 2 for r in rows.values())
     assert whole["flagged"]["annotator_minutes"] > 0 == whole["control"]["annotator_minutes"]
 
     run = wovr_home / "runs" / "proof-libero_object"
+    (judged,) = run.glob("audit_keyframes-*")
+    starts = {reference_of(k.context_frames[0]) for k in read_keyframes(judged / "keyframes.safetensors")}
+    assert starts.isdisjoint(read_json(judged / "config.json")["inputs"]["excluded"].split(","))
     version = whole["flagged"]["corrections"]
     used = {
         folder.name.rsplit("-", 1)[0]

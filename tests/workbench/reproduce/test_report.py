@@ -75,6 +75,32 @@ def test_false_successes_stand_beside_each_arm_and_over_depth():
     assert curves["WoVR"] == ([8.0, 24.0, 56.0], [0.0, 100.0, 0.0], ["0/2", "1/1", "0/1"])
 
 
+def correction_row(arm, false, successes, task=0, seed=0):
+    before = {"imagined_successes": 20, "false_successes": 10, "successes": 3, "trials": 9}
+    corrected = 0 if arm == "none" else 7
+    return {
+        "suite": "libero_object", "task": task, "seed": seed, "arm": arm, "imagined_successes": 20,
+        "false_successes": false, "successes": successes, "trials": 9, "real_episodes": corrected,
+        "audited_to_flag": 4 * corrected, "arm_as_a_whole": {
+            "corrected": 2 * corrected, "world_model_error": 9.0, "still_false": [1, 4], "reward_auroc": 0.875,
+            "reward_false_positives": [2, 8], "reward_true_positives": [6, 8], "annotator_minutes": 3.0,
+        },
+    } | {f"before_{key}": count for key, count in before.items()}  # fmt: skip
+
+
+def test_corrections_stand_beside_what_was_before_them_and_what_they_cost():
+    rows = [correction_row(arm, k, 5, task) for arm, k in (("control", 8), ("flagged", 4)) for task in (0, 1)]
+    text = tables.corrections_table(rows)
+    cells = {line.split("|")[1].strip(): [c.strip() for c in line.split("|")[2:-1]] for line in text.splitlines()[2:5]}
+    # Once per task, although both arms tell of it.
+    assert cells["before this round"][0].startswith("20/40 = 50 %")
+    assert cells["before this round"][2].startswith("6/18 = 33 %")
+    assert cells["before this round"][4] == "2"
+    assert cells["flagged corrections"][0].startswith("8/40 = 20 %")
+    assert "0.50 times" in cells["flagged corrections"][1]
+    assert "| flagged corrections | 14 | 14 (56) | 9.0 |" in text
+
+
 def everything(folder: Path) -> Path:
     Results(folder / "main.json", "wovr reproduce main").put(ROWS)
     quality = {"psnr": 25.0, "psnr_moving": None, "ssim": 0.9, "episodes": 4, "frames_per_second": 90.0}

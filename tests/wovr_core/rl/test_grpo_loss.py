@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from wovr_core.errors import WovrError
-from wovr_core.rl.grpo_loss import GRPOConfig, grpo_loss
+from wovr_core.rl.grpo_loss import GRPOConfig, grpo_loss, reference_divergence
 
 G, K, C, A = 5, 3, 4, 7
 LOW, HIGH = 0.2, 0.28
@@ -188,3 +188,23 @@ def test_what_does_not_fit_is_named() -> None:
     broken[1, 0, 0, 0] = float("nan")
     with pytest.raises(WovrError, match="NaN"):
         grpo_loss(new, broken, returns, mask)
+
+
+def test_the_divergence_from_a_reference_is_its_formula_and_rests_there():
+    rng = np.random.default_rng(4)
+    now, before = rng.normal(-1, 0.3, (2, 2, 3, 8, 7))
+    mask = np.ones((2, 3, 8), dtype=bool)
+    mask[0, 1, 3:] = False
+    mask[0, 2] = False
+    ratio = before - now
+    each = (np.exp(ratio) - 1 - ratio).mean(axis=-1)
+    expected = np.mean([each[i][mask[i]].mean() for i in range(2)])
+    x = torch.tensor(now, requires_grad=True)
+    found = reference_divergence(x, torch.tensor(before), torch.tensor(mask))
+    assert float(found.detach()) == pytest.approx(expected)
+    found.backward()
+    assert x.grad is not None
+    assert not x.grad[~torch.tensor(mask)].any()
+    assert ((x.grad > 0) == (x.detach() > torch.tensor(before)))[torch.tensor(mask)].all(), "it pulls back"
+    at_rest = reference_divergence(torch.tensor(before), torch.tensor(before), torch.tensor(mask))
+    assert float(at_rest) == 0

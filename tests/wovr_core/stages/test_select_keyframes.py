@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from wovr_core.data.corrections import reference_of
 from wovr_core.data.episode_files import EpisodeSet, read_rollout, write_episode
 from wovr_core.data.keyframe_files import read_keyframes
 from wovr_core.data.keyframes import KeyframeConfig
 from wovr_core.envs.libero import LiberoConfig
 from wovr_core.envs.pool import EnvPool
-from wovr_core.errors import NotReplayableError, WovrError
+from wovr_core.errors import NotReplayableError, RunFolderError, WovrError
 from wovr_core.model_files import POLICY, REWARD, WORLD_MODEL, save_model
 from wovr_core.policy.tiny_vla import TinyVLAConfig
 from wovr_core.policy.tiny_vla import build as build_policy
@@ -72,8 +73,8 @@ def select(out: Path, simulator: Simulator, *episodes: str, replayable: bool = T
     return select_keyframes.run(CONFIG, inputs, out)
 
 
-def sources(outputs: KeyframeOutputs) -> set[str]:
-    return {k.start.episode_id[:3] for k in read_keyframes(Path(outputs.keyframes))}
+def sources(outputs: KeyframeOutputs, letters: int = 3) -> set[str]:
+    return {k.start.episode_id[:letters] for k in read_keyframes(Path(outputs.keyframes))}
 
 
 def test_what_can_be_audited_is_preferred_unless_all_are_asked_for(
@@ -104,6 +105,25 @@ def test_a_success_is_no_failure_because_another_folder_s_is_called_alike(
     from_failed = sum(k.context_frames[0, 0, 0, 0] == 0 for k in starts)
     assert 0 < from_failed < len(starts)
     assert outputs.from_failures == from_failed
+
+
+def test_nothing_begins_in_an_excluded_episode_and_there_are_as_many_starts(
+    tmp_path: Path, simulator: Simulator, make_episode: Callable[..., Episode]
+) -> None:
+    episodes = [make_episode(f"e{i}", size=SIZE) for i in range(3)]
+    episodes = [replace(e, frames=e.frames + np.uint8(50 * i)) for i, e in enumerate(episodes)]
+    folder = written(tmp_path / "all", episodes)
+    inputs = KeyframeInputs((folder,), ("v",), simulator.world_model, 3)
+    references = tuple(reference_of(e.frames[0]) for e in episodes)
+    anywhere = select_keyframes.run(CONFIG, inputs, tmp_path / "anywhere")
+    kept = select_keyframes.run(CONFIG, replace(inputs, excluded=references[:2]), tmp_path / "kept")
+    assert sources(anywhere, 2) == {"e0", "e1", "e2"}
+    assert sources(kept, 2) == {"e2"}
+    assert len(read_keyframes(Path(kept.keyframes))) == CONFIG.count
+    with pytest.raises(RunFolderError):  # what was selected elsewhere is not taken for it
+        select_keyframes.run(CONFIG, replace(inputs, excluded=references[:1]), tmp_path / "kept")
+    with pytest.raises(WovrError, match="every episode is excluded"):
+        select_keyframes.run(CONFIG, replace(inputs, excluded=references), tmp_path / "none")
 
 
 def test_without_episodes_it_says_where_it_looked(tmp_path: Path, simulator: Simulator) -> None:

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from wovr_core.errors import WovrError
+from wovr_core.policy.tiny_vla import TinyVLAConfig, build
 from wovr_core.recipes import check, smoke
 from wovr_core.rl.group_batch import of_rollouts
-from wovr_core.stages.train_policy_rl import PolicyRLConfig, is_informative
+from wovr_core.stages.train_policy_rl import PolicyRLConfig, batch_loss, is_informative
 from wovr_core.types import RolloutGroup
 
 
@@ -22,6 +23,20 @@ def test_promises_far_enough_apart_teach_where_nobody_succeeds(make_rollout, pro
     assert is_informative(batch, config) == taught
     plain = of_rollouts(RolloutGroup("g", tuple(rollouts)))
     assert not is_informative(plain, PolicyRLConfig())
+
+
+def test_the_penalty_counts_from_the_policy_that_practice_began_with(make_rollout):
+    small = TinyVLAConfig(image_size=16, width=16, blocks=1, keypoints=8, hidden=32)
+    policy, other = (build(small, seed=seed).eval() for seed in (0, 1))
+    group = RolloutGroup("g", (make_rollout("won", size=16, success_at=12), make_rollout("lost", size=16)))
+    batch, config = of_rollouts(group), PolicyRLConfig(reference_weight=0.5)
+    free, _ = batch_loss(policy, batch, PolicyRLConfig())
+    at_rest, metrics = batch_loss(policy, batch, config, reference=policy)
+    assert metrics["reference_kl"] == pytest.approx(0, abs=1e-6)
+    assert float(at_rest.detach()) == pytest.approx(float(free.detach()), abs=1e-6)
+    drawn_back, metrics = batch_loss(policy, batch, config, reference=other)
+    assert metrics["reference_kl"] > 0
+    assert float((drawn_back - free).detach()) == pytest.approx(0.5 * metrics["reference_kl"], rel=1e-4)
 
 
 def test_promises_need_a_classifier_that_makes_them():

@@ -12,6 +12,7 @@ from typing import Any
 
 from wovr_core import plugins
 from wovr_core.data.formats.base import EpisodeReader
+from wovr_core.errors import WovrError
 
 READERS = {
     "libero": ("wovr_core.data.formats.libero_hdf5", "LiberoReader"),
@@ -52,7 +53,9 @@ def import_path(name: str) -> str:
 
 
 def guess_format(path: Path) -> str:
-    """The format of a source by what lies there; "" if nothing tells."""
+    """The format of a source by what lies there; "" if nothing tells. Raises WovrError where nothing is."""
+    if not path.exists():
+        raise WovrError(f"there is nothing at {path}")
     folder = path if path.is_dir() else path.parent
     if (folder / "meta" / "info.json").is_file():
         return "lerobot"

@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from wovr_core.errors import WovrError
-from wovr_core.types import Episode
 
 MAX_ARRAY_BYTES = 2 << 30
 """An array of one episode that claims to be larger is refused before it is read."""
@@ -102,16 +101,6 @@ class EpisodeReader(Protocol):
 
     def read(self, key: str) -> Clip:
         """Raises ForeignFileError."""
-        ...
-
-
-class EpisodeWriter(Protocol):
-    """Takes episodes one by one; what was written before an interruption is not written again."""
-
-    def write(self, episode: Episode) -> None: ...
-
-    def finish(self) -> None:
-        """Write what can only be told at the end."""
         ...
 
 

@@ -130,7 +130,7 @@ def to_episode(
     actions = clip.actions.astype(np.float32)
     if statistics is not None:
         actions = statistics.restore(actions)
-    actions = _gripper(actions, conventions)
+    actions = with_our_gripper(actions, conventions)
     frames = resize(turn(clip.frames, conventions), conventions.size)
     streams = {name: resize(turn(stream, conventions), conventions.size) for name, stream in clip.streams.items()}
     # T actions between T + 1 frames: the action that led to frame 0, or the one whose result is not shown, goes.
@@ -174,7 +174,8 @@ def describe(conventions: Conventions) -> str:
     return json.dumps({k: v for k, v in asdict(conventions).items() if v != idle[k]}, sort_keys=True)
 
 
-def _gripper(actions: FloatArray, conventions: Conventions) -> FloatArray:
+def with_our_gripper(actions: FloatArray, conventions: Conventions) -> FloatArray:
+    """(T, A) -> (T, A), a copy whose last column opens with -1 and closes with +1."""
     actions = actions.copy()
     if conventions.gripper_01:
         actions[:, 6] = 2 * actions[:, 6] - 1

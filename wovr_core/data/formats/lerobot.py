@@ -6,27 +6,22 @@ action does nothing ("closing row"), so that the last picture is kept. To be use
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from wovr_core.data.formats.base import (
-    MAX_ARRAY_BYTES,
     MAX_EPISODES,
-    MAX_SIDE,
     Clip,
     Conventions,
     ForeignFileError,
     check_clip,
     require,
 )
+from wovr_core.data.formats.parquet_tables import column, column_names, matrix, pictures, read_table
 from wovr_core.data.formats.video import read_frames
-from wovr_core.errors import MissingDependencyError
 from wovr_core.types import ACTION_DIM, Frames
 
 VERSION = "v3.0"
@@ -37,7 +32,6 @@ EXTRA = "wovr"
 _FIELD = re.compile(r"\{(\w+)(?::0?(\d)d)?\}")
 _WRIST = re.compile(r"wrist|hand|image2$")
 _MAX_ROWS = 1_000_000
-_MAX_META_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -89,13 +83,13 @@ class LeRobotReader:
         row = self._rows[key]
         file = self._path(self.info.get("data_path", DATA_PATH), row, "data")
         table = self._table(file, row, key)
-        actions = _matrix(table, "action", key)
+        actions = matrix(table, "action", key)
         require(actions.shape[1] == ACTION_DIM, key, f"has actions of {actions.shape[1]} numbers, not 7")
         frames = self._pictures(self.camera, row, table, key)
         streams = {"wrist": self._pictures(self.wrist, row, table, key)} if self.wrist else {}
         closing = self.extra.get("closing_row") is True
         picture = self.extra.get("picture_convention")
-        number = int(_column(table, "task_index", key)[0]) if "task_index" in table.column_names else -1
+        number = int(column(table, "task_index", key)[0]) if "task_index" in table.column_names else -1
         said = {name: _short(row.values.get(f"{EXTRA}/{name}")) for name in ("id", "suite", "source", "seed")}
         clip = Clip(
             key=key,
@@ -117,7 +111,7 @@ class LeRobotReader:
         path = self.root / "meta" / "tasks.parquet"
         if not path.is_file():
             return {}
-        table = _parquet(path, None)
+        table = read_table(path, None)
         require("task_index" in table.column_names and table.num_rows <= _MAX_ROWS, path.name, "has no task_index")
         names = [n for n in ("task", "__index_level_0__") if n in table.column_names]
         require(bool(names), path.name, "names no tasks")
@@ -129,7 +123,7 @@ class LeRobotReader:
         require(bool(files), "meta/episodes", "holds no chunk-000/file-000.parquet")
         rows = []
         for file in files:
-            table = _parquet(file, lambda name: not name.startswith("stats/"))
+            table = read_table(file, lambda name: not name.startswith("stats/"))
             require(table.num_rows <= MAX_EPISODES, file.name, "has too many episodes")
             for values in table.to_pylist():
                 index, length = values.get("episode_index"), values.get("length")
@@ -141,7 +135,7 @@ class LeRobotReader:
     def _table(self, file: Path, row: _Row, key: str) -> Any:
         import pyarrow.dataset as pads
 
-        known = set(_parquet_names(file))
+        known = set(column_names(file))
         pictures = {self.camera, self.wrist}
         wanted = [n for n in known if n in pictures or n == "action" or n.startswith("next.")]
         wanted += [n for n in ("task_index", "frame_index") if n in known]
@@ -157,7 +151,7 @@ class LeRobotReader:
     def _pictures(self, name: str, row: _Row, table: Any, key: str) -> Frames:
         if self.features[name].get("dtype") == "image":
             require(name in table.column_names, key, f"has no column {name!r}")
-            return _decode(table[name].to_pylist(), key)
+            return pictures(table[name].to_pylist(), key)
         file = self._path(self.info.get("video_path", VIDEO_PATH), row, f"videos/{name}", video=name)
         start = _number(row.values.get(f"videos/{name}/from_timestamp", 0.0), f"{key}: from_timestamp")
         require(0 <= start < 1e7, key, f"begins at {start} s of its video")
@@ -175,7 +169,7 @@ class LeRobotReader:
             return known
         for name in ("next.success", "next.reward"):
             if name in table.column_names:
-                flags = _column(table, name, key) > 0
+                flags = column(table, name, key) > 0
                 # "next" is of the picture after the row's, of which the last is not there.
                 return min(int(flags.argmax()) + 1, row.length - 1) if flags.any() else -1
         return -1
@@ -196,64 +190,6 @@ class LeRobotReader:
         require(path.is_relative_to(self.root), "meta/info.json", "has a path that leads out of the dataset")
         require(path.is_file(), path.relative_to(self.root), "is missing")
         return path
-
-
-def _arrow() -> Any:
-    try:
-        import pyarrow.parquet as parquet
-    except ImportError as error:
-        raise MissingDependencyError("LeRobot datasets need pyarrow: pip install 'wovr-workbench[data]'") from error
-    return parquet
-
-
-def _parquet_names(path: Path) -> list[str]:
-    try:
-        return [str(name) for name in _arrow().read_schema(path).names]
-    except (OSError, ValueError, TypeError, NotImplementedError, MemoryError) as error:
-        raise ForeignFileError(f"{path.name} is no parquet file, or a damaged one ({str(error)[:100]})") from error
-
-
-def _parquet(path: Path, keep: Any) -> Any:
-    """A whole small table; `keep` chooses columns by name."""
-    names = [name for name in _parquet_names(path) if keep is None or keep(name)]
-    require(path.stat().st_size <= _MAX_META_BYTES, path.name, "is too large")
-    try:
-        return _arrow().ParquetFile(path).read(columns=names, use_threads=False)
-    except (OSError, ValueError, TypeError, NotImplementedError, MemoryError) as error:
-        raise ForeignFileError(f"{path.name} is no parquet file, or a damaged one ({str(error)[:100]})") from error
-
-
-def _column(table: Any, name: str, where: str) -> np.ndarray:
-    values = np.array(table[name].to_pylist())
-    values = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
-    require(values.ndim == 1 and values.dtype.kind in "fiub", where, f"has a column {name!r} of {values.dtype}")
-    return values
-
-
-def _matrix(table: Any, name: str, where: str) -> np.ndarray:
-    rows = table[name].to_pylist()
-    good = all(isinstance(r, list) and len(r) <= 64 and all(isinstance(v, int | float) for v in r) for r in rows)
-    require(good and len({len(r) for r in rows}) == 1, where, f"has {name!r} that is no table of numbers")
-    return np.array(rows, dtype=np.float32)
-
-
-def _decode(cells: list[Any], where: str) -> Frames:
-    from PIL import Image
-
-    frames: list[np.ndarray] = []
-    for i, cell in enumerate(cells):
-        data = cell.get("bytes") if isinstance(cell, dict) else cell
-        if not isinstance(data, bytes):
-            raise ForeignFileError(f"{where} has no picture in row {i}")
-        try:
-            with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
-                require(max(image.size) <= MAX_SIDE, where, f"has pictures of {image.size}")
-                require(len(cells) * image.width * image.height * 3 <= MAX_ARRAY_BYTES, where, "has too many pictures")
-                frames.append(np.array(image.convert("RGB"), dtype=np.uint8))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise ForeignFileError(f"{where} has a damaged picture in row {i} ({str(error)[:100]})") from error
-        require(frames[i].shape == frames[0].shape, where, f"has a picture of another size in row {i}")
-    return np.stack(frames)
 
 
 def _json(path: Path) -> Any:

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from wovr_core.data.formats.base import ForeignFileError
-from wovr_core.data.formats.lerobot import DATA_PATH, EXTRA, VERSION, VIDEO_PATH, _parquet
+from wovr_core.data.formats.lerobot import DATA_PATH, EXTRA, VERSION, VIDEO_PATH
 from wovr_core.data.formats.lerobot_layout import IMAGE, WRIST, features, placed, schema
 from wovr_core.data.formats.lerobot_stats import episode_stats, merge_stats
+from wovr_core.data.formats.parquet_tables import pictures, read_table
 from wovr_core.data.formats.video import VideoWriter
 from wovr_core.errors import UnknownNameError, WovrError
 from wovr_core.files import explain_disk_errors, read_json, write_json
@@ -50,7 +51,7 @@ class LeRobotConfig:
 
 
 class LeRobotWriter:
-    """An EpisodeWriter. Episodes come in the same order each time; the first `done` of them are there already.
+    """Takes episodes one by one. They come in the same order each time; the first `done` of them are there already.
 
     Args:
         version: of the episodes; a folder that was begun with others is refused.
@@ -131,7 +132,7 @@ class LeRobotWriter:
         import pyarrow as pa
         import pyarrow.parquet as parquet
 
-        shards = [_parquet(path, None).to_pylist() for path in self._shards()]
+        shards = [read_table(path, None).to_pylist() for path in self._shards()]
         rows = [row for shard in shards for row in shard]
         names = sorted({name[6:].rpartition("/")[0] for name in rows[0] if name.startswith("stats/")})
         stats = merge_stats([{name: _stats_of(row, name) for name in names} for row in rows])
@@ -150,7 +151,7 @@ class LeRobotWriter:
 
     def _resume(self) -> tuple[int, int, int]:
         """(files, episodes, frames) that are there whole: a shard's rows in meta/episodes are written last."""
-        shards = [_parquet(path, lambda name: name == "length") for path in self._shards()]
+        shards = [read_table(path, lambda name: name == "length") for path in self._shards()]
         lengths = [shard["length"].to_pylist() for shard in shards]
         return len(shards), sum(map(len, lengths)), sum(map(sum, lengths))
 
@@ -229,14 +230,13 @@ class LeRobotWriter:
         }
 
     def _learn_shape(self, rows: list[dict[str, Any]]) -> None:
-        from wovr_core.data.formats.lerobot import _decode
         from wovr_core.data.formats.video import read_frames
 
         if self.config.pictures == "video":
             picture = read_frames(self.root / _place(VIDEO_PATH, 0, IMAGE), 0.0, 1, FPS)
         else:
-            table = _parquet(self.root / _place(DATA_PATH, 0), lambda name: name == IMAGE)
-            picture = _decode(table[IMAGE].to_pylist()[:1], IMAGE)
+            table = read_table(self.root / _place(DATA_PATH, 0), lambda name: name == IMAGE)
+            picture = pictures(table[IMAGE].to_pylist()[:1], IMAGE)
         self._shape = picture.shape[1:]
         self._streams = (WRIST,) if any(name.startswith(f"stats/{WRIST}/") for name in rows[0]) else ()
 

@@ -1,0 +1,38 @@
+"""argparse with errors of ours: one line, "did you mean" for mistyped commands and options, exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any, NoReturn
+
+from wovr_core.errors import UnknownNameError
+
+EXIT_USER = 2
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser of `wovr` or of one of its commands; what a user mistyped is held against what there is."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
+        sys.exit(EXIT_USER)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[argparse.Namespace, list[str]]:  # type: ignore[override]
+        """As argparse's, but nothing unknown is left over: each command answers for its own options."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            first = unknown[0].split("=")[0]
+            if not first.startswith("-"):
+                self.error(f"unexpected argument {first!r}")
+            known = [name for action in self._actions if action.help != argparse.SUPPRESS
+                     for name in action.option_strings if name.startswith("--")]  # fmt: skip
+            self.error(str(UnknownNameError("option", first, known)))
+        return found, unknown
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """argparse asks here whether a value is among the choices; its own answer lists them all, and guesses none."""
+        if action.choices is not None and value not in action.choices:
+            kind = "command" if isinstance(action, argparse._SubParsersAction) else "/".join(action.option_strings)
+            kind = kind or str(action.metavar or action.dest).lower()
+            raise argparse.ArgumentError(None, str(UnknownNameError(kind, str(value), map(str, action.choices))))
