@@ -45,6 +45,7 @@ def run(recipe_name: str = "cpu", chunks: int | None = None, rounds: int = 3, th
     speeds = _alternate(
         {
             "rollouts": _rollouts(recipe, model, batch, chunks or recipe.rl.chunks),
+            "ends": _rollouts(recipe, model, batch, chunks or recipe.rl.chunks, every_frame=False),
             "loop": _our_loop(recipe, model, batch),
             "stock": _stock_loop(recipe, model, batch, recipe.rl.solver_steps),
             "published": _stock_loop(recipe, model, batch, PUBLISHED_STEPS),
@@ -60,6 +61,12 @@ def run(recipe_name: str = "cpu", chunks: int | None = None, rounds: int = 3, th
             speeds["rollouts"],
             "frames/s",
             speeds["simulator"],
+        ),
+        row(
+            f"the same, drawn and judged at the ends of chunks only, against every frame, {size}, batch {batch}",
+            speeds["ends"],
+            "frames/s",
+            speeds["rollouts"],
         ),
         row(f"{loop} {_steps(steps)}", speeds["loop"], "frames/s", speeds["stock"]),
         row(f"{loop} {_steps(PUBLISHED_STEPS)}", speeds["loop"], "frames/s", speeds["published"]),
@@ -78,7 +85,9 @@ def _alternate(jobs: dict[str, Callable[[], int]], rounds: int) -> dict[str, flo
     return {name: statistics.median(found) for name, found in speeds.items()}
 
 
-def _rollouts(recipe: Recipe, model: WorldModel, batch: int, chunks: int) -> Callable[[], int]:
+def _rollouts(
+    recipe: Recipe, model: WorldModel, batch: int, chunks: int, every_frame: bool = True
+) -> Callable[[], int]:
     size = recipe.env.size
     rng = np.random.default_rng(0)
     context = rng.integers(0, 256, (CONTEXT_FRAMES, size, size, 3), dtype=np.uint8)
@@ -86,7 +95,7 @@ def _rollouts(recipe: Recipe, model: WorldModel, batch: int, chunks: int) -> Cal
     task = TaskId(recipe.env.suite, 0, "pick up the object")
     keyframe = Keyframe(task, Start("bench", 0), "initial", context, actions, np.zeros(1))
     reward = build_reward(recipe.reward.model).eval()
-    config = ImaginationConfig(solver_steps=recipe.rl.solver_steps, max_chunks=chunks)
+    config = ImaginationConfig(solver_steps=recipe.rl.solver_steps, max_chunks=chunks, every_frame=every_frame)
     env = WorldModelEnv(model, reward.reward_function(embed_tensor), config)
     chunk = torch.from_numpy(rng.uniform(-1, 1, (batch, CHUNK, ACTION_DIM)).astype(np.float32))
 

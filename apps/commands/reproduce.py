@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,7 +147,18 @@ def _config(arguments: argparse.Namespace) -> StudyConfig:
         run=arguments.run,
         results=arguments.results,
         budget_minutes=arguments.budget_minutes,
+        command=_command(arguments),
     )
+
+
+def _command(arguments: argparse.Namespace) -> str:
+    """What makes these rows again, wherever: without what only says where, how much of it, or for how long."""
+    words = ["wovr", "reproduce", arguments.study]
+    words += ["--recipe", arguments.recipe] if arguments.recipe else []
+    words += [w for tasks in arguments.tasks for w in ("--tasks", tasks)]
+    words += ["--seeds", arguments.seeds]
+    words += [w for assignment in arguments.assignments for w in ("--set", assignment)]
+    return shlex.join(words)
 
 
 def _suite(text: str) -> SuiteTasks:

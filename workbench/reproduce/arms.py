@@ -8,6 +8,7 @@ from typing import Literal
 
 from wovr_core.errors import UnknownNameError
 from wovr_core.recipes import Recipe
+from wovr_core.stages.train_policy_rl import PolicyRLConfig
 from wovr_core.types import CHUNK
 
 
@@ -28,6 +29,11 @@ class Arm:
     pace: bool = True
     """The refinement's real episodes are the improved policy's, between two rounds of RL; otherwise as many of the base
     policy's, before both."""
+    outcome: bool = True
+    """A rollout that ends before the task does is worth the predicted outcome, where the recipe has that; otherwise
+    rollouts are twice as long, and only imagined successes count."""
+    hold: bool = True
+    """Practice is held near the policy that it began with, where the recipe does that."""
 
     @property
     def switches(self) -> str:
@@ -38,6 +44,8 @@ class Arm:
             "no KIR": self.kir,
             "no post-success mask": self.post_success_mask,
             "no PACE": self.pace,
+            "no predicted outcome": self.outcome,
+            "no hold": self.hold,
         }
         return ", ".join(name for name, on in names.items() if not on)
 
@@ -50,13 +58,20 @@ class Arm:
         )
         rl = replace(recipe.rl, post_success_mask=self.post_success_mask)
         keyframes = recipe.keyframes
+        if not self.outcome:
+            rl = _of_length(replace(rl, outcome_worth=0.0, trace=None), 2 * rl.chunks)
+        if not self.hold:
+            rl = replace(rl, reference_weight=0.0)
         if not self.kir:
-            # From its beginning an episode takes long to succeed: rollouts run to the end, and fewer of them, so that
-            # an update imagines as many frames as in the other arms.
-            chunks = math.ceil(recipe.evaluate.max_steps / CHUNK)
-            rl = replace(rl, chunks=chunks, groups=max(1, round(rl.groups * rl.chunks / chunks)))
+            # From its beginning an episode takes long to succeed: rollouts run to the end.
+            rl = _of_length(rl, math.ceil(recipe.evaluate.max_steps / CHUNK))
             keyframes = replace(keyframes, initial_share=1.0)
         return replace(recipe, world_model=replace(recipe.world_model, model=model), rl=rl, keyframes=keyframes)
+
+
+def _of_length(rl: PolicyRLConfig, chunks: int) -> PolicyRLConfig:
+    """Rollouts of so many chunks, and so many of them that an update imagines as many frames as in the other arms."""
+    return replace(rl, chunks=chunks, groups=max(1, round(rl.groups * rl.chunks / chunks)))
 
 
 ARMS: dict[str, Arm] = {
@@ -70,10 +85,14 @@ ARMS: dict[str, Arm] = {
         Arm("without_mask", post_success_mask=False),
         Arm("without_pace", pace=False),
         Arm("without_anchor", anchor=False),
+        Arm("without_outcome", outcome=False),
+        Arm("without_hold", hold=False),
     )
 }
 MAIN = ("base", "grpo_online", "wmpo", "wovr")
-ABLATIONS = ("base", "wovr", "without_kir", "without_mask", "without_pace", "without_anchor")
+ABLATIONS = (
+    "base", "wovr", "without_kir", "without_mask", "without_pace", "without_anchor", "without_outcome", "without_hold"
+)  # fmt: skip
 
 WORLD_MODELS: dict[str, dict[str, object]] = {
     "full": {},

@@ -70,6 +70,8 @@ class StudyConfig:
     results: Path = Path("results")
     budget_minutes: float | None = None
     """No stage begins later than this."""
+    command: str = ""
+    """What makes these rows again, written beside them."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ def _wanted(config: StudyConfig, tasks: SuiteTasks, name: str) -> bool:
 
 def results_of(config: StudyConfig) -> Results:
     """The study's results file."""
-    return Results(config.results / f"{config.study}.json", f"wovr reproduce {config.study}")
+    return Results(config.results / f"{config.study}.json", config.command or f"wovr reproduce {config.study}")
 
 
 def left(config: StudyConfig) -> list[Unit]:

@@ -28,6 +28,8 @@ LABELS = {
     "without_mask": "without post-success mask",
     "without_pace": "without PACE",
     "without_anchor": "without anchor",
+    "without_outcome": "without predicted outcome",
+    "without_hold": "without hold",
     "none": "as it was",
     "control": "unflagged corrections (control)",
     "flagged": "flagged corrections",

@@ -162,11 +162,16 @@ _models = lru_cache(maxsize=1)(_load)
 """Kept by a worker process from batch to batch. Checkpoint folders are never rewritten."""
 
 
-def make_env(simulator: Simulator, solver_steps: int, chunks: int) -> WorldModelEnv:
+def make_env(simulator: Simulator, solver_steps: int, chunks: int, every_frame: bool = True) -> WorldModelEnv:
     """The imagined environment of a world model and a reward classifier, at the latter's own threshold."""
     model, _ = load_world_model(simulator.world_model)
     reward, calibration, _ = load_reward(simulator.reward)
-    config = ImaginationConfig(solver_steps=solver_steps, max_chunks=chunks, success_threshold=calibration.threshold)
+    config = ImaginationConfig(
+        solver_steps=solver_steps,
+        max_chunks=chunks,
+        success_threshold=calibration.threshold,
+        every_frame=every_frame,
+    )
     return WorldModelEnv(model, reward.reward_function(embed_tensor), config, reward.outcome_function(embed_tensor))
 
 

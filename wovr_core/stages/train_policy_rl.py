@@ -44,6 +44,8 @@ class PolicyRLConfig:
     discount: float = 0.995
     """Per action: an earlier success is worth more."""
     solver_steps: int = 1
+    every_frame: bool = True
+    """Draw and judge each imagined frame; otherwise only each chunk's last one (`ImaginationConfig.every_frame`)."""
     grpo: GRPOConfig = field(default_factory=GRPOConfig)
     success_share: tuple[float, float] = (0.1, 0.9)
     """Groups of which fewer or more siblings succeed are dropped."""
@@ -124,7 +126,7 @@ def run(
     policy, start_version = load_policy(inputs.simulator.policy)
     start = torch.nn.utils.parameters_to_vector(policy.parameters()).detach().clone()
     reference = load_policy(inputs.simulator.policy)[0] if config.reference_weight else None
-    env = make_env(inputs.simulator, config.solver_steps, config.chunks)
+    env = make_env(inputs.simulator, config.solver_steps, config.chunks, config.every_frame)
     keyframes = read_keyframes(Path(inputs.keyframes))
     if config.lora:
         add_adapters(policy, config.lora, derive_seed(inputs.seed, "adapters"), keep=())

@@ -36,6 +36,9 @@ class ImaginationConfig:
     reencode: bool = False
     """Pass the imagined frames through decoder and encoder before they become context. A codec whose latents depend on
     earlier frames (Wan's) always does."""
+    every_frame: bool = True
+    """Draw and judge every frame. Otherwise only the last of each chunk, which is all that the policy sees; the one
+    before it stands in until then. Nearly halves the time; a codec whose latents depend on earlier frames draws all."""
     published_noise: bool = False
     """Every chunk begins with the noise of RLinf's published inference (`rlinf.published_noise`), not the seeds'."""
 
@@ -130,13 +133,14 @@ class WorldModelEnv:
         self._instructions = [k.task.instruction for k in keyframes]
         self._generators = [torch.Generator().manual_seed(int(s)) for s in sampler_seeds]
         self._actions = torch.from_numpy(actions)
-        self._reference = frames[:, :1]
+        self._reference, self._newest = frames[:, :1], frames[:, -1:]
         with autocast(self.model.device):
             self._context = self.model.codec.encode(frames).float()  # (B, 2, Dc, h, w)
         self._terminated = torch.zeros(len(keyframes), dtype=torch.bool)
         self._chunks = 0
         newest = frames[:, -1]
         p_success = self._judge(newest, self._instructions)
+        self._newest_p = p_success[:, None]
         return ImaginedStart(newest, p_success, self._actions[:, -1].clone(), self._predict(newest))
 
     @torch.no_grad()
@@ -163,15 +167,21 @@ class WorldModelEnv:
         window = torch.cat([self._actions, actions.float()], dim=1)
         noise = published_noise(self.model.config, batch) if self.config.published_noise else None
         future = self.model.imagine_chunk(self._context, window, self.config.solver_steps, self._generators, noise)
+        drawn = CHUNK if self._draws_all else 1
         with autocast(self.model.device):
-            frames = self.model.codec.decode(torch.cat([self._context, future], dim=1), last=CHUNK).cpu()
+            frames = self.model.codec.decode(torch.cat([self._context, future], dim=1), last=drawn).cpu()
             seen = torch.cat([self._reference, frames[:, -RECENT_FRAMES:]], dim=1)
             self._context = self.model.next_context(self._context, future, seen, self.config.reencode)
         self._actions = torch.cat([self._actions[:, :1], window[:, -RECENT_FRAMES:]], dim=1)
         self._chunks += 1
 
-        repeated = [text for text in self._instructions for _ in range(CHUNK)]
-        p_success = self._judge(frames.flatten(0, 1), repeated).view(batch, CHUNK)
+        repeated = [text for text in self._instructions for _ in range(drawn)]
+        p_success = self._judge(frames.flatten(0, 1), repeated).view(batch, drawn)
+        frames, p_success = (
+            torch.cat([before.repeat_interleave(CHUNK - drawn, dim=1), new], dim=1)
+            for before, new in ((self._newest, frames), (self._newest_p, p_success))
+        )
+        self._newest, self._newest_p = frames[:, -1:], p_success[:, -1:]
         success = p_success >= self.config.success_threshold
         self._terminated = self._terminated | success.any(dim=1)
         ended = torch.full_like(self._terminated, self._chunks == self.config.max_chunks)
@@ -183,6 +193,10 @@ class WorldModelEnv:
             ended & ~self._terminated,
             self._predict(frames[:, -1]),
         )
+
+    @property
+    def _draws_all(self) -> bool:
+        return self.config.every_frame or self.config.reencode or not self.model.codec.per_frame
 
     def _predict(self, newest: torch.Tensor) -> torch.Tensor | None:
         return None if self.outcome is None else self._judge(newest, self._instructions, self.outcome)

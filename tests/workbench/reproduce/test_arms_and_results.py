@@ -31,6 +31,8 @@ EXPECTED = {
     "without_mask": {"rl.post_success_mask"},
     "without_pace": set(),  # a switch of the job's order, not of the recipe
     "without_anchor": {"world_model.model.anchor"},
+    "without_outcome": {"rl.outcome_worth", "rl.chunks", "rl.groups"},
+    "without_hold": {"rl.reference_weight"},
     "wmpo": {
         "keyframes.initial_share", "rl.chunks", "rl.groups", "rl.post_success_mask",
         "world_model.model.anchor", "world_model.model.context_noise",
@@ -47,12 +49,15 @@ def test_arms_change_what_their_switches_name_and_nothing_else():
         find_arm("wover")
 
 
-def test_without_keyframes_an_update_imagines_as_many_frames():
+def test_longer_rollouts_are_fewer_so_that_an_update_imagines_as_many_frames():
     recipe = recipes.get("cpu")
+    for name in ("without_kir", "without_outcome"):
+        other = find_arm(name).apply(recipe)
+        frames, same = recipe.rl.groups * recipe.rl.chunks, other.rl.groups * other.rl.chunks
+        assert abs(frames - same) <= other.rl.chunks / 2
+        assert other.rl.chunks > recipe.rl.chunks
     other = find_arm("without_kir").apply(recipe)
-    frames, same = recipe.rl.groups * recipe.rl.chunks, other.rl.groups * other.rl.chunks
     assert other.rl.chunks * 8 >= recipe.evaluate.max_steps
-    assert abs(frames - same) <= other.rl.chunks / 2
     assert other.keyframes.initial_share == 1
 
 

@@ -249,6 +249,9 @@ def test_whole_studies_on_libero(wovr_home, tmp_path, capsys, monkeypatch):
     kinds = Counter(f.name.rsplit("-", 1)[0] for f in folders)
     assert (kinds["collect"], kinds["sft"], kinds["collect_base"], kinds["world_model"]) == (1, 1, 1, 2)
     before = (tmp_path / "main.json").read_text()
+    assert json.loads(before)["command"] == (
+        "wovr reproduce main --recipe smoke --tasks libero_object=0 --seeds 0 --set rl.gate.every=1 --set threads=1"
+    )
     began = time.monotonic()
     assert main(argv) == 0
     assert time.monotonic() - began < 20

@@ -44,6 +44,36 @@ def test_shapes_and_the_start(small_model: WorldModel, keyframes: list[Keyframe]
         env.step(actions(3))
 
 
+def test_drawing_only_the_ends_of_chunks_shows_the_policy_the_same(
+    small_model: WorldModel, keyframes: list[Keyframe]
+) -> None:
+    def brightness(frames: torch.Tensor, instructions: Sequence[str]) -> torch.Tensor:
+        judged.append(len(frames))
+        return frames.float().mean(dim=(1, 2, 3)) / 255
+
+    judged: list[int] = []
+    given = [actions(3, 1), actions(3, 2)]
+    every = WorldModelEnv(small_model, brightness, ImaginationConfig(max_chunks=3))
+    ends = WorldModelEnv(small_model, brightness, ImaginationConfig(max_chunks=3, every_frame=False))
+    whole = [every.reset(keyframes, SEEDS), *(every.step(a) for a in given)]
+    judged.clear()
+    start, *steps = [ends.reset(keyframes, SEEDS), *(ends.step(a) for a in given)]
+    assert judged == [3, 3, 3]
+    before, p_before = start.frames, start.p_success
+    for step, full in zip(steps, whole[1:], strict=True):
+        assert (step.frames[:, -1].int() - full.frames[:, -1].int()).abs().max() <= 1
+        assert torch.allclose(step.p_success[:, -1], full.p_success[:, -1], atol=0.01)
+        for k in range(7):  # until then what was last drawn stands in
+            assert torch.equal(step.frames[:, k], before)
+            assert torch.equal(step.p_success[:, k], p_before)
+        before, p_before = step.frames[:, -1], step.p_success[:, -1]
+    again = WorldModelEnv(small_model, brightness, ImaginationConfig(every_frame=False, reencode=True))
+    judged.clear()
+    again.reset(keyframes, SEEDS)
+    again.step(given[0])
+    assert judged == [3, 24], "what is encoded anew has to be drawn"
+
+
 def test_a_seed_gives_the_same_rollout_and_another_seed_another(
     small_model: WorldModel, keyframes: list[Keyframe]
 ) -> None:
