@@ -124,8 +124,8 @@ def cpu() -> Recipe:
             held_out=40,
         ),
         keyframes=KeyframeConfig(count=200, initial_share=0.15),
-        # As far as imagination was found true (32 actions), worth what the last frame promises; many rollouts an update,
-        # as it was their noise, not the world model's errors, that carried the policy off.
+        # As far as imagination was found true (32 actions), worth what the last frame promises; many rollouts an
+        # update, since the noise of few carries the policy off.
         rl=PolicyRLConfig(
             updates=40,
             groups=64,
