@@ -246,7 +246,7 @@ def _example(kind: str) -> tuple[list[tuple[str, str, tuple[int, ...]]], list[tu
             path = episode_files.write_rollout(Path(name), Rollout(
                 "rollout", task, Start("episode", 0), "group", 0, frames[:5], actions[:5], np.zeros(5), frames, actions,
                 tokens, odds, np.zeros(n + 1, np.float32), np.ones((2, 8), bool), 0.0,
-                {"policy": "0123456789ab"}))  # fmt: skip
+                {"policy": "0123456789ab"}, p_outcome=np.zeros(3, np.float32)))  # fmt: skip
         with safe_open(path, "numpy") as file:
             tensors = [(k, file.get_slice(k).get_dtype(), tuple(file.get_slice(k).get_shape())) for k in file.keys()]  # noqa: SIM118
             metadata = sorted((file.metadata() or {}).items())

@@ -151,12 +151,12 @@ class Rollout:
     """(K, C), true up to and including the first imagined success."""
     reward: float
     """Discounted return."""
-    p_outcome: FloatArray | None = None
-    """(K+1,), at the start and after each chunk: the probability of success in the end, where the classifier says it.
-    Shorter where the later chunks are not believed."""
     versions: dict[str, str] = field(default_factory=dict)
     """Which policy, world_model and reward made it."""
     info: dict[str, str] = field(default_factory=dict)
+    p_outcome: FloatArray | None = None
+    """(K+1,), at the start and after each chunk: the probability of success in the end, where the classifier says it.
+    Shorter where the later chunks are not believed."""
 
     @property
     def imagined_success(self) -> bool:
