@@ -45,7 +45,10 @@ def classifier(monkeypatch):
     judge = ByBrightness()
     monkeypatch.setattr(rlinf_lessons, "load_reward", lambda path: (judge, Calibrated(), "r1"))
     monkeypatch.setattr(rlinf_lessons, "load_world_model", lambda path: (None, "w1"))
-    drawn = lambda model, episode, training, seed: replace(episode, frames=255 - episode.frames)  # noqa: E731
+
+    def drawn(model, episodes, training, seed):
+        return [replace(episode, frames=255 - episode.frames) for episode in episodes]
+
     monkeypatch.setattr(rlinf_lessons, "as_imagined", drawn)
     return judge
 
