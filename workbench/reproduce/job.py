@@ -44,6 +44,9 @@ SHARED = ("collect", "sft", "collect_base", "world_model", "reward")
 JUDGING = ("evaluate", "audit_keyframes", "imagine", "audit", "hallucination", "measure")
 """Nor these: they measure."""
 
+ONLINE_GROUPS = 8
+"""Real groups an update of the online arm has at least: its budget is spent on few updates rather than on noise."""
+
 
 @dataclass(frozen=True)
 class Shared:
@@ -232,6 +235,7 @@ class ArmJob:
             rl=self.recipe.rl,
             real_episodes=real_budget(self.recipe) - seen.total(),
             max_steps=self.recipe.evaluate.max_steps,
+            least_groups=ONLINE_GROUPS,
         )
         inputs = train_policy_online.PolicyOnlineInputs(self.recipe.env, self.recipe.tasks, base, self.seed, self.pool)
         online = self.store.stage("online", train_policy_online.run, config, inputs)

@@ -35,6 +35,8 @@ class PolicyOnlineConfig:
     real_episodes: int = 256
     """Budget over all tasks; never exceeded."""
     max_steps: int = 160
+    least_groups: int = 1
+    """Groups of an update, at least, as far as `rl.groups` and the budget allow: few follow their noise."""
 
     def schedule(self) -> tuple[int, int]:
         """(updates, groups per update) that fit the budget: groups give way first, then updates.
@@ -45,7 +47,7 @@ class PolicyOnlineConfig:
         affordable = self.real_episodes // self.rl.group_size
         if affordable < 1:
             raise WovrError(f"{self.real_episodes} real episodes do not pay for one group of {self.rl.group_size}")
-        groups = min(self.rl.groups, max(1, affordable // self.rl.updates))
+        groups = min(self.rl.groups, affordable, max(self.least_groups, affordable // self.rl.updates))
         # What larger groups cannot use goes into further updates: the baseline spends all it may spend.
         return affordable // groups, groups
 

@@ -93,6 +93,12 @@ def test_the_schedule_fits_the_budget(budget, expected):
     assert updates * groups * RL.group_size <= budget
 
 
+@pytest.mark.parametrize(("budget", "expected"), [(4, (1, 1)), (12, (1, 2)), (40, (5, 2)), (200, (25, 2))])
+def test_updates_give_way_where_groups_must_not(budget, expected):
+    config = online.PolicyOnlineConfig(RL, real_episodes=budget, least_groups=8)
+    assert config.schedule() == expected
+
+
 def test_a_budget_below_one_group_is_refused():
     with pytest.raises(WovrError, match="do not pay for one group of 4"):
         online.PolicyOnlineConfig(RL, real_episodes=3).schedule()
