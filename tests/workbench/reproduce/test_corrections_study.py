@@ -87,4 +87,7 @@ def test_the_study_on_libero(wovr_home, tmp_path, capsys, monkeypatch):
     assert (tmp_path / "corrections.json").read_text() == before
     assert main(["reproduce", "report", "--results", str(tmp_path)]) == 0
     assert "unflagged corrections (control)" in (tmp_path / "README.md").read_text()
-    assert json.loads(before)["command"] == "wovr reproduce corrections"
+    assert json.loads(before)["command"] == (
+        "wovr reproduce corrections --recipe smoke --tasks libero_object=0 --seeds 0 --set threads=1 "
+        "--set 'rl.success_share=[0,1]' --set evaluate.max_steps=8"
+    )
