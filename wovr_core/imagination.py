@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -28,14 +29,29 @@ def imagine_groups(
     discount: float,
     seed: int,
     versions: Mapping[str, str] | None = None,
+    correlation: float = 0.0,
+    shared_noise: bool = False,
 ) -> list[RolloutGroup]:
     """One RolloutGroup per keyframe, all imagined in one batch of len(keyframes) * group_size rows.
 
     Siblings share the start and differ in the policy's samples; the world model's noise is seeded per row.
     A row runs on after its first success, so that all keep one shape; its later steps are masked.
+
+    Args:
+        correlation: of the policy's draws along a chunk's steps (`policy.sampling.sample`).
+        shared_noise: siblings share the world model's noise, too (common random numbers, as in PEGASUS, arXiv
+            1301.3878): what sets them apart is then what the policy did, and not the sampler's luck.
+
+    Raises:
+        WovrError: a correlation, and a policy that cannot draw so.
     """
     rows = [keyframe for keyframe in keyframes for _ in range(group_size)]
-    sampler_seeds = [derive_seed(seed, "world_model", k, g) for k in range(len(keyframes)) for g in range(group_size)]
+    sampler_seeds = [
+        derive_seed(seed, "world_model", k, 0 if shared_noise else g)
+        for k in range(len(keyframes))
+        for g in range(group_size)
+    ]
+    drawing = _drawing(policy, correlation)
     instructions = [keyframe.task.instruction for keyframe in rows]
     generator = torch_generator(seed, "policy")
 
@@ -44,7 +60,7 @@ def imagine_groups(
     frames, p_success, p_outcome = [frame[:, None]], [start.p_success[:, None]], [start.p_outcome]
     chunks_taken = []
     for _ in range(chunks):
-        chunk = policy.act(frame, instructions, previous, temperature=temperature, generator=generator)
+        chunk = policy.act(frame, instructions, previous, temperature=temperature, generator=generator, **drawing)
         imagined = env.step(chunk.actions)
         chunks_taken.append(chunk)
         frames.append(imagined.frames)
@@ -92,6 +108,18 @@ def imagine_groups(
         )
         groups.append(RolloutGroup(group_id, rollouts))
     return groups
+
+
+def _drawing(policy: Policy, correlation: float) -> dict[str, float]:
+    """Arguments of `Policy.act` beyond those that every policy has."""
+    if not correlation:
+        return {}
+    if "correlation" not in inspect.signature(policy.act).parameters:
+        raise WovrError(
+            f"{type(policy).__name__} cannot correlate its draws: give its `act` the argument `correlation` "
+            "(see wovr_core.policy.sampling), or leave rl.correlation at 0"
+        )
+    return {"correlation": correlation}
 
 
 @torch.no_grad()

@@ -1,10 +1,13 @@
 """Imagined groups: what is recorded must be what happened, whatever the models are."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 
 from wovr_core.data.segments import keyframe
+from wovr_core.errors import WovrError
 from wovr_core.imagination import imagine_groups
 from wovr_core.policy.tiny_vla import TinyVLAConfig
 from wovr_core.policy.tiny_vla import build as build_policy
@@ -103,6 +106,45 @@ def test_the_same_seed_imagines_the_same(policy, world_model, make_episode):
         r.frames.tobytes() for g in again for r in g.rollouts
     ]
     assert first[0].rollouts[0].actions.tobytes() != other[0].rollouts[0].actions.tobytes()
+
+
+class Still:
+    """Always the same chunk."""
+
+    def __init__(self, policy) -> None:
+        self.policy = policy
+
+    def act(self, frames, instructions, previous, *, temperature, generator):
+        return self.policy.act(torch.zeros_like(frames), instructions, torch.zeros_like(previous))
+
+
+def test_siblings_may_share_the_world_models_noise(policy, world_model, make_episode):
+    noisy = copy.deepcopy(world_model)
+    with torch.no_grad():  # as built it begins at no change, whatever the noise
+        for parameter in noisy.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+    starts = [keyframe(make_episode(size=SIZE), step, "contact") for step in (3, 20)]
+    for shared in (False, True):
+        groups = imagine(Still(policy), noisy, starts, never, shared_noise=shared)
+        for group in groups:  # what the policy does is the same: only the noise sets siblings apart
+            assert len({r.frames.tobytes() for r in group.rollouts}) == (1 if shared else 3)
+            assert len({r.sampler_seed for r in group.rollouts}) == (1 if shared else 3)
+        assert groups[0].rollouts[0].sampler_seed != groups[1].rollouts[0].sampler_seed
+
+
+def test_correlated_draws_move_the_arm_farther(policy, world_model, make_episode):
+    start = keyframe(make_episode(size=SIZE), 12, "contact")
+    moved = []
+    for correlation in (0.0, 0.9):
+        (group,) = imagine(policy, world_model, [start], never, group_size=32, chunks=1, correlation=correlation)
+        moved.append(np.stack([r.actions.sum(0) for r in group.rollouts]).std(0).mean())
+    assert moved[1] > 2 * moved[0]  # of eight steps: the square root of 8 at most
+
+
+def test_a_policy_that_cannot_correlate_its_draws_is_named(policy, world_model, make_episode):
+    start = keyframe(make_episode(size=SIZE), 12, "contact")
+    with pytest.raises(WovrError, match=r"Still .* `correlation`"):
+        imagine(Still(policy), world_model, [start], never, correlation=0.5)
 
 
 def test_the_ratio_is_one_before_the_first_step(policy, world_model, make_episode):

@@ -38,8 +38,13 @@ class Policy(Protocol):
         *,
         temperature: float = 0.0,
         generator: torch.Generator | None = None,
+        correlation: float = 0.0,
     ) -> ActionChunk:
-        """frames (B, H, W, 3) u8, previous_actions (B, A). Temperature 0 is greedy (log-probs then at 1)."""
+        """frames (B, H, W, 3) u8, previous_actions (B, A). Temperature 0 is greedy (log-probs then at 1).
+
+        correlation: of the draws along the chunk's steps (`sampling.sample`). A policy may go without this argument:
+            it is passed only where a recipe asks for it.
+        """
         ...
 
     def log_prob(

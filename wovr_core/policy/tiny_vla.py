@@ -144,6 +144,7 @@ class TinyVLA(nn.Module):
         *,
         temperature: float = 0.0,
         generator: torch.Generator | None = None,
+        correlation: float = 0.0,
     ) -> ActionChunk:
         """Decide the next chunk; see `policy.base.Policy.act`.
 
@@ -151,7 +152,7 @@ class TinyVLA(nn.Module):
             WovrError: a negative temperature, or sampling without a generator.
         """
         logits = self.forward(frames, self._embed(instructions, frames), previous_actions)  # (B, C, A, N)
-        tokens, log_probs = sample(logits, temperature, generator)
+        tokens, log_probs = sample(logits, temperature, generator, correlation)
         return ActionChunk(actions=self.action_bins.decode(tokens), tokens=tokens, log_probs=log_probs)
 
     def log_prob(

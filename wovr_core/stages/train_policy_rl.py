@@ -11,6 +11,7 @@ import torch
 
 from wovr_core.adapters import LoRAConfig, add_adapters, merge_adapters, trainable
 from wovr_core.audit.gate import GateConfig
+from wovr_core.config import LATER
 from wovr_core.data.corrections import CorrectionSet, corrections_version
 from wovr_core.data.episode_files import write_rollout
 from wovr_core.data.keyframe_files import read_keyframes
@@ -62,7 +63,15 @@ class PolicyRLConfig:
     """With outcome_worth: credit single chunks with what they changed in the prediction, λ of
     `rl.advantages.chunk_advantages`; then no group is dropped. None: whole rollouts, as GRPO does."""
 
+    correlation: float | None = field(default=None, metadata=LATER)
+    """Of the policy's draws along a chunk, in [0, 1) (`policy.sampling`). Independent draws cancel within a chunk, and
+    siblings hardly differ; correlated ones move the arm. None: independent."""
+    shared_noise: bool | None = field(default=None, metadata=LATER)
+    """Siblings share the world model's noise (`imagination.imagine_groups`). None: each has its own."""
+
     def __post_init__(self) -> None:
+        if self.correlation is not None and not 0 <= self.correlation < 1:
+            raise WovrError(f"rl.correlation must lie in [0, 1), got {self.correlation}")
         if self.trace is not None and not (self.outcome_worth and 0 <= self.trace <= 1):
             raise WovrError(f"rl.trace must lie in [0, 1] and needs rl.outcome_worth above 0, got {self.trace}")
 
@@ -161,6 +170,8 @@ def run(
                 discount=config.discount,
                 seed=derive_seed(inputs.seed, "rl", update),
                 versions=versions,
+                correlation=config.correlation or 0.0,
+                shared_noise=bool(config.shared_noise),
             )
             for group in groups[: config.kept_groups]:
                 for rollout in group.rollouts:

@@ -7,11 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from wovr_core.config import override
+from wovr_core.data.segments import keyframe
 from wovr_core.errors import WovrError
+from wovr_core.model_files import POLICY, save_model
 from wovr_core.policy.tiny_vla import TinyVLAConfig, build
 from wovr_core.recipes import check, smoke
 from wovr_core.rl.group_batch import of_rollouts
-from wovr_core.stages.train_policy_rl import PolicyRLConfig, batch_loss, is_informative
+from wovr_core.stages import train_policy_rl
+from wovr_core.stages.imagine import Simulator
+from wovr_core.stages.train_policy_rl import PolicyRLConfig, PolicyRLInputs, batch_loss, is_informative
 from wovr_core.types import RolloutGroup
 
 
@@ -45,3 +50,34 @@ def test_promises_need_a_classifier_that_makes_them():
         check(replace(recipe, rl=replace(recipe.rl, outcome_worth=1.0)))
     predicting = replace(recipe.reward, model=replace(recipe.reward.model, outcome=True))
     check(replace(recipe, reward=predicting, rl=replace(recipe.rl, outcome_worth=1.0)))
+
+
+def test_a_correlation_out_of_bounds_is_refused_before_anything_runs():
+    with pytest.raises(WovrError, match=r"rl\.correlation must lie in \[0, 1\)"):
+        override(smoke(), ["rl.correlation=1"])
+    assert override(smoke(), ["rl.correlation=0.7", "rl.shared_noise=true"]).rl.correlation == 0.7
+
+
+def test_groups_are_imagined_as_the_recipe_says(tmp_path, monkeypatch, make_episode):
+    asked = {}
+
+    def stop(*args, **kwargs):
+        asked.update(kwargs)
+        raise InterruptedError
+
+    monkeypatch.setattr(train_policy_rl, "imagine_groups", stop)
+    monkeypatch.setattr(train_policy_rl, "make_env", lambda *args: None)
+    monkeypatch.setattr(
+        train_policy_rl, "read_keyframes", lambda path: [keyframe(make_episode(size=16), 12, "contact")]
+    )
+    monkeypatch.setattr(train_policy_rl, "draw_keyframes", lambda *args: [])
+    policy = build(TinyVLAConfig(image_size=16, width=16, blocks=1, keypoints=8, hidden=32))
+    paths = [tmp_path / name for name in ("policy", "world_model", "reward")]
+    for path in paths:
+        save_model(path, POLICY, policy, lineage={})
+    inputs = PolicyRLInputs(Simulator(*paths), "keyframes", "version", 0)
+    for correlation, shared in ((None, None), (0.7, True)):
+        config = PolicyRLConfig(correlation=correlation, shared_noise=shared)
+        with pytest.raises(InterruptedError):
+            train_policy_rl.run(config, inputs, tmp_path / f"rl{correlation}")
+        assert (asked["correlation"], asked["shared_noise"]) == (correlation or 0.0, bool(shared))

@@ -146,13 +146,14 @@ class OpenVLAOFT(nn.Module):
         *,
         temperature: float = 0.0,
         generator: torch.Generator | None = None,
+        correlation: float = 0.0,
     ) -> ActionChunk:
         """Decide the next chunk; see `policy.base.Policy.act`.
 
         Raises:
             WovrError: a negative temperature, or sampling without a generator.
         """
-        tokens, log_probs = sample(self.forward(frames, instructions).cpu(), temperature, generator)
+        tokens, log_probs = sample(self.forward(frames, instructions).cpu(), temperature, generator, correlation)
         return ActionChunk(actions=self.action_tokens.decode(tokens), tokens=tokens, log_probs=log_probs)
 
     def log_prob(
