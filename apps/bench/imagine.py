@@ -18,6 +18,7 @@ from wovr_core.precision import autocast
 from wovr_core.recipes import Recipe
 from wovr_core.reward.classifier import build as build_reward
 from wovr_core.types import ACTION_DIM, CHUNK, CONTEXT_FRAMES, Keyframe, Start, TaskId
+from wovr_core.world_model.compiled import compiled_blocks
 from wovr_core.world_model.env import ImaginationConfig, WorldModelEnv
 from wovr_core.world_model.model import CONTEXT_LATENTS, WINDOW, WorldModel
 from wovr_core.world_model.model import build as build_world_model
@@ -46,6 +47,9 @@ def run(recipe_name: str = "cpu", chunks: int | None = None, rounds: int = 3, th
         {
             "rollouts": _rollouts(recipe, model, batch, chunks or recipe.rl.chunks),
             "ends": _rollouts(recipe, model, batch, chunks or recipe.rl.chunks, every_frame=False),
+            "compiled": _compiled(
+                model, _rollouts(recipe, model, batch, chunks or recipe.rl.chunks, every_frame=False)
+            ),
             "loop": _our_loop(recipe, model, batch),
             "stock": _stock_loop(recipe, model, batch, recipe.rl.solver_steps),
             "published": _stock_loop(recipe, model, batch, PUBLISHED_STEPS),
@@ -67,6 +71,12 @@ def run(recipe_name: str = "cpu", chunks: int | None = None, rounds: int = 3, th
             speeds["ends"],
             "frames/s",
             speeds["rollouts"],
+        ),
+        row(
+            f"the same, the transformer's blocks compiled, against uncompiled, {size}, batch {batch}",
+            speeds["compiled"],
+            "frames/s",
+            speeds["ends"],
         ),
         row(f"{loop} {_steps(steps)}", speeds["loop"], "frames/s", speeds["stock"]),
         row(f"{loop} {_steps(PUBLISHED_STEPS)}", speeds["loop"], "frames/s", speeds["published"]),
@@ -106,6 +116,14 @@ def _rollouts(
         return batch * chunks * CHUNK
 
     return job
+
+
+def _compiled(model: WorldModel, job: Callable[[], int]) -> Callable[[], int]:
+    def compiled() -> int:
+        with compiled_blocks(model.transformer):
+            return job()
+
+    return compiled
 
 
 def _our_loop(recipe: Recipe, model: WorldModel, batch: int) -> Callable[[], int]:

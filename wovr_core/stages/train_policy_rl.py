@@ -29,6 +29,7 @@ from wovr_core.stages.rl_corrections import RLCorrections
 from wovr_core.stages.rl_gate import GateSimulator, RLGate
 from wovr_core.stages.training import Stateful, Training, set_learning_rate
 from wovr_core.types import RolloutGroup
+from wovr_core.world_model.compiled import compiled_blocks
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ class PolicyRLConfig:
     siblings hardly differ; correlated ones move the arm. None: independent."""
     shared_noise: bool | None = field(default=None, metadata=LATER)
     """Siblings share the world model's noise (`imagination.imagine_groups`). None: each has its own."""
+    compile: bool | None = field(default=None, metadata=LATER)
+    """Compile the world model's blocks (torch.compile); needs a C++ compiler."""
 
     def __post_init__(self) -> None:
         if self.correlation is not None and not 0 <= self.correlation < 1:
@@ -153,7 +156,10 @@ def run(
     modules: dict[str, Stateful] = {"policy": trainable(policy) if config.lora else policy, "tally": tally}
     if config.gate.every:
         modules["gate"] = gate
-    with Training(folder, steps=config.updates, modules=modules, optimizer=optimizer, log_every=1) as training:
+    with (
+        compiled_blocks(env.model.transformer, bool(config.compile)),
+        Training(folder, steps=config.updates, modules=modules, optimizer=optimizer, log_every=1) as training,
+    ):
         for update in training:
             set_learning_rate(optimizer, config.learning_rate)
             open_keyframes = gate.open_keyframes(keyframes)

@@ -1,4 +1,4 @@
-"""Compile the transformer's blocks for the length of a training: a quarter less time a step on CPUs.
+"""Compile the transformer's blocks for the length of a training, its own or a policy's in imagination.
 
 Only blocks are compiled, one graph for all of them; what surrounds them stays eager. Compiling takes one to three
 minutes once, then torch's cache (kept below WOVR_HOME) answers. Results differ from eager ones in the last bits, and
@@ -28,7 +28,7 @@ def compiled_blocks(transformer: nn.Module, enabled: bool = True) -> Iterator[No
     Without a C++ compiler, which torch needs on CPUs, they stay eager and a line is logged.
     """
     if enabled and not any(shutil.which(name) for name in ("c++", "g++", "clang++")):
-        logger.info("no C++ compiler found: training without torch.compile (apt install g++ would speed it up)")
+        logger.info("no C++ compiler found: running without torch.compile (apt install g++ would speed it up)")
         enabled = False
     if not enabled:
         yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -66,10 +67,11 @@ def test_groups_are_imagined_as_the_recipe_says(tmp_path, monkeypatch, make_epis
         raise InterruptedError
 
     monkeypatch.setattr(train_policy_rl, "imagine_groups", stop)
-    monkeypatch.setattr(train_policy_rl, "make_env", lambda *args: None)
     monkeypatch.setattr(
-        train_policy_rl, "read_keyframes", lambda path: [keyframe(make_episode(size=16), 12, "contact")]
+        train_policy_rl, "make_env", lambda *args: SimpleNamespace(model=SimpleNamespace(transformer=None))
     )
+    start = keyframe(make_episode(size=16), 12, "contact")
+    monkeypatch.setattr(train_policy_rl, "read_keyframes", lambda path: [start])
     monkeypatch.setattr(train_policy_rl, "draw_keyframes", lambda *args: [])
     policy = build(TinyVLAConfig(image_size=16, width=16, blocks=1, keypoints=8, hidden=32))
     paths = [tmp_path / name for name in ("policy", "world_model", "reward")]
