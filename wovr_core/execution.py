@@ -54,12 +54,15 @@ class PolicyJob:
     max_steps: int
     steps_after_success: int = CHUNK
     """Recorded past the first success, so that the released object is seen to lie."""
+    correlation: float = 0.0
+    """Of the policy's draws along a chunk (`policy.sampling`)."""
 
 
 def run_policy(envs: EnvCache, job: PolicyJob) -> Episode:
     """Act chunk by chunk on the newest frame; stop a little after the first success or at max_steps."""
     import torch
 
+    from wovr_core.policy.base import drawing
     from wovr_core.seeding import torch_generator
 
     env = envs.get(job.env, job.task)
@@ -77,6 +80,7 @@ def run_policy(envs: EnvCache, job: PolicyJob) -> Episode:
             torch.from_numpy(previous)[None],
             temperature=job.temperature,
             generator=generator,
+            **drawing(policy, job.correlation),
         )
         tokens.append(chunk.tokens[0].numpy())
         log_probs.append(chunk.log_probs[0].numpy())

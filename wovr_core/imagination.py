@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 
 from wovr_core.errors import WovrError
-from wovr_core.policy.base import Policy
+from wovr_core.policy.base import Policy, drawing
 from wovr_core.rl.advantages import discounted_return
 from wovr_core.rl.loss_mask import valid_steps
 from wovr_core.seeding import derive_seed, torch_generator
@@ -51,7 +50,7 @@ def imagine_groups(
         for k in range(len(keyframes))
         for g in range(group_size)
     ]
-    drawing = _drawing(policy, correlation)
+    how = drawing(policy, correlation)
     instructions = [keyframe.task.instruction for keyframe in rows]
     generator = torch_generator(seed, "policy")
 
@@ -60,7 +59,7 @@ def imagine_groups(
     frames, p_success, p_outcome = [frame[:, None]], [start.p_success[:, None]], [start.p_outcome]
     chunks_taken = []
     for _ in range(chunks):
-        chunk = policy.act(frame, instructions, previous, temperature=temperature, generator=generator, **drawing)
+        chunk = policy.act(frame, instructions, previous, temperature=temperature, generator=generator, **how)
         imagined = env.step(chunk.actions)
         chunks_taken.append(chunk)
         frames.append(imagined.frames)
@@ -108,18 +107,6 @@ def imagine_groups(
         )
         groups.append(RolloutGroup(group_id, rollouts))
     return groups
-
-
-def _drawing(policy: Policy, correlation: float) -> dict[str, float]:
-    """Arguments of `Policy.act` beyond those that every policy has."""
-    if not correlation:
-        return {}
-    if "correlation" not in inspect.signature(policy.act).parameters:
-        raise WovrError(
-            f"{type(policy).__name__} cannot correlate its draws: give its `act` the argument `correlation` "
-            "(see wovr_core.policy.sampling), or leave rl.correlation at 0"
-        )
-    return {"correlation": correlation}
 
 
 @torch.no_grad()

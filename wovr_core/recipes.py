@@ -127,14 +127,17 @@ def cpu() -> Recipe:
         # As far as imagination was found true (32 actions), worth what the last frame promises; many rollouts an
         # update, since the noise of few carries the policy off.
         rl=PolicyRLConfig(
-            updates=40,
+            updates=60,
             groups=64,
             group_size=8,
             chunks=4,
             every_frame=False,
             outcome_worth=1.0,
             reference_weight=0.02,
-            learning_rate=2e-4,
+            learning_rate=3e-4,
+            correlation=0.7,
+            shared_noise=True,
+            compile=True,
         ),
         collect_evolved=CollectPolicyConfig(episodes=20, max_steps=160),
         refine=RefineConfig(

@@ -34,6 +34,8 @@ class Arm:
     rollouts are twice as long, and only imagined successes count."""
     hold: bool = True
     """Practice is held near the policy that it began with, where the recipe does that."""
+    correlated: bool = True
+    """The draws of a chunk go together, where the recipe has that; otherwise each is independent."""
 
     @property
     def switches(self) -> str:
@@ -46,6 +48,7 @@ class Arm:
             "no PACE": self.pace,
             "no predicted outcome": self.outcome,
             "no hold": self.hold,
+            "no correlated draws": self.correlated,
         }
         return ", ".join(name for name, on in names.items() if not on)
 
@@ -62,6 +65,8 @@ class Arm:
             rl = _of_length(replace(rl, outcome_worth=0.0, trace=None), 2 * rl.chunks)
         if not self.hold:
             rl = replace(rl, reference_weight=0.0)
+        if not self.correlated:
+            rl = replace(rl, correlation=0.0)
         if not self.kir:
             # From its beginning an episode takes long to succeed: rollouts run to the end.
             rl = _of_length(rl, math.ceil(recipe.evaluate.max_steps / CHUNK))
@@ -87,11 +92,13 @@ ARMS: dict[str, Arm] = {
         Arm("without_anchor", anchor=False),
         Arm("without_outcome", outcome=False),
         Arm("without_hold", hold=False),
+        Arm("without_correlation", correlated=False),
     )
 }
 MAIN = ("base", "grpo_online", "wmpo", "wovr")
 ABLATIONS = (
-    "base", "wovr", "without_kir", "without_mask", "without_pace", "without_anchor", "without_outcome", "without_hold"
+    "base", "wovr", "without_kir", "without_mask", "without_pace", "without_anchor", "without_outcome", "without_hold",
+    "without_correlation",
 )  # fmt: skip
 
 WORLD_MODELS: dict[str, dict[str, object]] = {

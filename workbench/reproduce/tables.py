@@ -30,6 +30,7 @@ LABELS = {
     "without_anchor": "without anchor",
     "without_outcome": "without predicted outcome",
     "without_hold": "without hold",
+    "without_correlation": "independent draws",
     "none": "as it was",
     "control": "unflagged corrections (control)",
     "flagged": "flagged corrections",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -9,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from wovr_core.errors import WovrError
 from wovr_core.plugins import ConfiguredPlugin
 from wovr_core.types import FloatArray
 
@@ -66,6 +68,22 @@ class TrainablePolicy(Policy, Protocol):
     def parameters(self) -> Iterator[nn.Parameter]:
         """All of them, frozen ones too."""
         ...
+
+
+def drawing(policy: Policy, correlation: float) -> dict[str, float]:
+    """Arguments of `Policy.act` that correlate the draws; none where they are independent.
+
+    Raises:
+        WovrError: a correlation, and a policy that cannot draw so.
+    """
+    if not correlation:
+        return {}
+    if "correlation" not in inspect.signature(policy.act).parameters:
+        raise WovrError(
+            f"{type(policy).__name__} cannot correlate its draws: give its `act` the argument `correlation` "
+            "(see wovr_core.policy.sampling), or leave rl.correlation at 0"
+        )
+    return {"correlation": correlation}
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Masked GRPO in the real simulator: the baseline that spends real episodes where WoVR spends imagined ones.
 
-Loss, optimiser, step size, group size and behaviour temperature are those of `train_policy_rl`; only the rollouts
+Loss, optimiser, step size, group size and how the policy draws are those of `train_policy_rl`; only the rollouts
 differ: each group starts from one seeded training start, and every member is a real episode that counts.
 """
 
@@ -162,6 +162,7 @@ def _episodes(
             derive_seed(inputs.seed, "online_sampling", update, group, member),
             config.max_steps,
             steps_after_success=0,
+            correlation=config.rl.correlation or 0.0,
         )
         for group, (task, start) in enumerate(_starts(inputs, update, groups))
         for member in range(config.rl.group_size)

@@ -33,6 +33,7 @@ EXPECTED = {
     "without_anchor": {"world_model.model.anchor"},
     "without_outcome": {"rl.outcome_worth", "rl.chunks", "rl.groups"},
     "without_hold": {"rl.reference_weight"},
+    "without_correlation": {"rl.correlation"},
     "wmpo": {
         "keyframes.initial_share", "rl.chunks", "rl.groups", "rl.post_success_mask",
         "world_model.model.anchor", "world_model.model.context_noise",

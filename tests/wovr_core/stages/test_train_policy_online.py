@@ -126,3 +126,11 @@ def test_success_becomes_more_likely(base, tmp_path):
     lines = [json.loads(text) for text in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
     rates = [line["success_rate"] for line in lines]
     assert np.mean(rates[-4:]) > np.mean(rates[:3]) + 0.15
+
+
+def test_the_policy_draws_as_it_would_in_imagination(base, tmp_path):
+    pool = Simulator()
+    config = online.PolicyOnlineConfig(replace(RL, correlation=0.6), real_episodes=8)
+    inputs = online.PolicyOnlineInputs(LiberoConfig(size=16), (0,), base, 0, pool)
+    online.run(config, inputs, tmp_path / "online")
+    assert {job.correlation for job in pool.jobs} == {0.6}
