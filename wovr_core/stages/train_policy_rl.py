@@ -240,7 +240,16 @@ def learn(
         norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
         metrics["gradient_norm"] = float(norm)
         optimizer.step()
-    return {"informative_groups": float(len(informative)), "groups": float(len(batches))} | metrics
+    return {"informative_groups": float(len(informative)), "groups": float(len(batches))} | _spread(batches) | metrics
+
+
+def _spread(batches: Sequence[GroupBatch]) -> dict[str, float]:
+    """Over all groups, dropped ones too: the mean return, and how far siblings' returns lie apart."""
+    if not batches:
+        return {}
+    deviations = [float(batch.returns.std(correction=0)) for batch in batches]
+    means = [float(batch.returns.mean()) for batch in batches]
+    return {"group_return": sum(means) / len(means), "group_spread": sum(deviations) / len(deviations)}
 
 
 def is_informative(batch: GroupBatch, config: PolicyRLConfig) -> bool:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from wovr_core.config import override
 from wovr_core.data.segments import keyframe
@@ -83,3 +84,18 @@ def test_groups_are_imagined_as_the_recipe_says(tmp_path, monkeypatch, make_epis
         with pytest.raises(InterruptedError):
             train_policy_rl.run(config, inputs, tmp_path / f"rl{correlation}")
         assert (asked["correlation"], asked["shared_noise"]) == (correlation or 0.0, bool(shared))
+
+
+def test_spread_and_mean_are_those_of_all_groups(make_rollout):
+    policy = build(TinyVLAConfig(image_size=16, width=16, blocks=1, keypoints=8, hidden=32)).eval()
+    groups = [
+        RolloutGroup("a", (make_rollout("a1", size=16, success_at=12), make_rollout("a2", size=16))),
+        RolloutGroup("b", (make_rollout("b1", size=16), make_rollout("b2", size=16))),  # dropped
+    ]
+    batches = [of_rollouts(group) for group in groups]
+    optimizer = torch.optim.SGD(policy.parameters(), lr=0.0)
+    metrics = train_policy_rl.learn(policy, optimizer, batches, PolicyRLConfig(epochs=1), train_policy_rl.GroupTally())
+    won = float(groups[0].rewards.max())
+    assert metrics["informative_groups"] == 1
+    assert metrics["group_return"] == pytest.approx(won / 4)
+    assert metrics["group_spread"] == pytest.approx(won / 4)  # half a group's difference, and zero, halved
