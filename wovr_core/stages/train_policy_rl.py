@@ -229,11 +229,16 @@ def learn(
     informative = [batch for batch in batches if is_informative(batch, config)]
     tally.add(len(batches), len(informative))
     metrics: dict[str, float] = {}
+    references: list[torch.Tensor | None] = [None] * len(informative)
+    if config.reference_weight:
+        assert reference is not None
+        with torch.no_grad():
+            references = [_log_probs(reference, batch, config.temperature) for batch in informative]
     for _ in range(config.epochs if informative else 0):
         optimizer.zero_grad()
         parts = []
-        for batch in informative:
-            loss, part = batch_loss(policy, batch, config, reference)
+        for batch, before in zip(informative, references, strict=True):
+            loss, part = batch_loss(policy, batch, config, before)
             (loss / len(informative)).backward()
             parts.append(part)
         metrics = {key: sum(part[key] for part in parts) / len(parts) for key in parts[0]}
@@ -262,16 +267,17 @@ def is_informative(batch: GroupBatch, config: PolicyRLConfig) -> bool:
 
 
 def batch_loss(
-    policy: TrainablePolicy, batch: GroupBatch, config: PolicyRLConfig, reference: Policy | None = None
+    policy: TrainablePolicy, batch: GroupBatch, config: PolicyRLConfig, reference: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, dict[str, float]]:
-    """The masked GRPO loss of one group: every chunk is decided anew from the frame at its head."""
+    """The masked GRPO loss of one group: every chunk is decided anew from the frame at its head.
+
+    reference: (G, K, C, A) log-probabilities under the policy that practice began with, for the penalty.
+    """
     log_probs = _log_probs(policy, batch, config.temperature)
     loss, metrics = grpo_loss(log_probs, batch.log_probs, batch.returns, batch.loss_mask, config.grpo, batch.advantages)
     if config.reference_weight:
         assert reference is not None
-        with torch.no_grad():
-            before = _log_probs(reference, batch, config.temperature)
-        divergence = reference_divergence(log_probs, before, batch.loss_mask)
+        divergence = reference_divergence(log_probs, reference, batch.loss_mask)
         loss, metrics["reference_kl"] = loss + config.reference_weight * divergence, float(divergence.detach())
     return loss, metrics
 

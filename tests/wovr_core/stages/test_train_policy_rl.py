@@ -38,10 +38,11 @@ def test_the_penalty_counts_from_the_policy_that_practice_began_with(make_rollou
     group = RolloutGroup("g", (make_rollout("won", size=16, success_at=12), make_rollout("lost", size=16)))
     batch, config = of_rollouts(group), PolicyRLConfig(reference_weight=0.5)
     free, _ = batch_loss(policy, batch, PolicyRLConfig())
-    at_rest, metrics = batch_loss(policy, batch, config, reference=policy)
+    before, others = (train_policy_rl._log_probs(p, batch, 1.0).detach() for p in (policy, other))
+    at_rest, metrics = batch_loss(policy, batch, config, reference=before)
     assert metrics["reference_kl"] == pytest.approx(0, abs=1e-6)
     assert float(at_rest.detach()) == pytest.approx(float(free.detach()), abs=1e-6)
-    drawn_back, metrics = batch_loss(policy, batch, config, reference=other)
+    drawn_back, metrics = batch_loss(policy, batch, config, reference=others)
     assert metrics["reference_kl"] > 0
     assert float((drawn_back - free).detach()) == pytest.approx(0.5 * metrics["reference_kl"], rel=1e-4)
 
