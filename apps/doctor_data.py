@@ -12,7 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from apps.commands.formats import IMPORTS, add_convention_flags, check_format, conventions_of, flags_text
+from apps.commands.formats import add_convention_flags, check_format, conventions_of, flags_text
+from wovr_core.data.formats import READERS, guess_format
 from wovr_core.errors import WovrError
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def add_data_doctor(doctor: Any, common: Any) -> None:
         "the evidence. Exit code 1 if anything is found. Give the flags that you would import with to check them.",
     )
     parser.add_argument("path", type=Path, metavar="PATH", help="a file, a folder of them, or a run's folder")
-    parser.add_argument("--format", default="", help="one of " + ", ".join(IMPORTS) + " (default: by what is there)")
+    parser.add_argument("--format", default="", help="one of " + ", ".join(READERS) + " (default: by what is there)")
     parser.add_argument("--clips", type=int, default=20, help="clips to look at, spread evenly (default: 20)")
     parser.add_argument("--suite", default="", help="LIBERO suite of the tasks (default: what the source says)")
     parser.add_argument("--camera", default="", help="lerobot: feature of the pictures")
@@ -54,7 +55,6 @@ def examine_data(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     from wovr_core.data.doctor import diagnose, see
-    from wovr_core.data.formats import guess_format
     from wovr_core.data.formats.conventions import merge, read_statistics
     from wovr_core.data.formats.sandbox import Sandbox, SandboxedReader
     from wovr_core.files import write_bytes

@@ -48,7 +48,7 @@ from wovr_core.files import wovr_home
 from wovr_core.imagination import imagine_groups
 from wovr_core.model_files import load_policy
 from wovr_core.models_in_use import models_in_use
-from wovr_core.rl.advantages import group_advantages
+from wovr_core.rl.advantages import group_advantages, is_degenerate
 from wovr_core.rl.group_batch import of_rollouts
 from wovr_core.rl.grpo_loss import GRPOConfig, grpo_loss
 from wovr_core.rl.loss_mask import step_weights
@@ -107,7 +107,7 @@ groups = [g for i, k in enumerate(kir) for g in imagine_groups(policy, env, [k],
 group = min(groups, key=lambda g: abs(np.mean(g.rewards > 0) - 0.5))
 rollouts = group.rollouts
 print(f"{group.id}: {np.sum(group.rewards > 0)} of {len(rollouts)} siblings imagine success")
-assert not group.degenerate, "no group of these has siblings that end differently; imagine more of them"
+assert not is_degenerate(torch.from_numpy(group.rewards)), "no group of these has siblings that end differently; imagine more of them"
 display(Image(png_bytes(film_strip([r.frames for r in rollouts[:4]], count=8, scale=2))))
 
 # %% [markdown]

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
+from apps.bench.browser import chromium_path
 from wovr_core.audit.outcomes import audit_rollout
 from wovr_core.data.episode_files import write_episode, write_rollout
 from wovr_core.files import write_json
@@ -24,7 +25,10 @@ TASK = TaskId("libero_object", 0, "pick up the alphabet soup and place it in the
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A browser, a cluster or an arm is a program with timing of its own: a second try, which the summary shows."""
+    no_chromium = pytest.mark.skipif(chromium_path() is None, reason="no Chromium; apt-get install chromium")
     for item in items:
+        if item.get_closest_marker("browser"):
+            item.add_marker(no_chromium)
         if any(item.get_closest_marker(name) for name in ("browser", "ray", "robot")):
             item.add_marker(pytest.mark.flaky(reruns=1))
 

@@ -33,3 +33,8 @@ def test_rl_needs_torch_and_types_only():
 @pytest.mark.parametrize("statement", ["import apps.cli; apps.cli.build_parser()", "import wovr_core.types"])
 def test_help_loads_nothing_heavy(statement):
     assert not modules_after(statement) & set(HEAVY)
+
+
+@pytest.mark.parametrize("statement", ["import wovr_core.pipeline", "import apps.cli; apps.cli.main(['recipes'])"])
+def test_recipes_and_stages_load_no_library_of_networks_before_they_build_one(statement):
+    assert not modules_after(statement) & {"diffusers", "transformers", "peft", "scipy", "mujoco"}

@@ -176,11 +176,6 @@ class RolloutGroup:
         """(G,)"""
         return np.array([r.reward for r in self.rollouts], dtype=np.float32)
 
-    @property
-    def degenerate(self) -> bool:
-        """Whether all siblings earned the same: such a group carries no signal and is dropped."""
-        return bool(np.ptp(self.rewards) < 1e-6)
-
 
 @dataclass(frozen=True)
 class AuditedRollout:

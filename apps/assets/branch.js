@@ -4,7 +4,7 @@
  * page through textContent alone. While the page is looked at it asks after its job; a job nobody asks after ends.
  */
 
-import { announce, clear, debounce, el } from "./dom.js";
+import { announce, answerTo, clear, debounce, el } from "./dom.js";
 
 const DIMS = ["x", "y", "z", "turn x", "turn y", "turn z"];
 const MIRRORED = [1, 3, 5];  // left becomes right: sideways motion, roll and yaw change their sign
@@ -38,15 +38,7 @@ class Branch {
 
   close() { this.closing.abort(); clearInterval(this.clock); }
 
-  async question(message) {
-    try {
-      const answer = await this.ask(message);
-      if (!answer || typeof answer !== "object") throw new Error("the server did not answer as it should");
-      return answer;
-    } catch (error) {
-      return { error: `The server cannot be reached (${error?.message ?? error}). Is \`wovr app\` still running?` };
-    }
-  }
+  question(message) { return answerTo(message, this.ask); }
 
   follow() {
     const { rollout, fork, frame } = readAddress();

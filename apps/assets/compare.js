@@ -1,6 +1,6 @@
 /* Page Compare: two policies or two world models over shared starts. The address holds the choice. */
 
-import { announce, clear, el, followTheme, loadPlotly, token } from "./dom.js";
+import { announce, clear, el, followTheme, loadPlotly, rateBar, token } from "./dom.js";
 
 export async function mount({ element, props, ask }) {
   const host = element.querySelector(".wovr-page") ?? element;
@@ -100,7 +100,7 @@ class ComparePage {
   // -- policies
 
   policies(found) {
-    const side = (one, name) => el("div", { class: "wovr-card" }, el("h3", { text: name }), el("p", {}, el("b", { text: one.title }), ` in ${one.run}`), el("p", { class: "wovr-verdict", text: rateText(one.rate) }), interval(one.rate),
+    const side = (one, name) => el("div", { class: "wovr-card" }, el("h3", { text: name }), el("p", {}, el("b", { text: one.title }), ` in ${one.run}`), el("p", { class: "wovr-verdict", text: rateText(one.rate) }), rateBar(one.rate),
       el("p", { class: "wovr-hint", text: `${one.suite} · temperature ${one.temperature} · at most ${one.max_steps} actions · seed ${one.seed}` }));
     const parts = [el("div", { class: "wovr-sides" }, side(found.first, "first"), side(found.second, "second"))];
     parts.push(this.obstacles(found.obstacles, "These two cannot be compared as pairs, so no difference is given:"));
@@ -206,11 +206,3 @@ class ComparePage {
 }
 
 const rateText = (rate) => (rate.trials ? `${rate.successes}/${rate.trials} = ${percent(rate.value)} % [${percent(rate.low)}, ${percent(rate.high)}]` : "0/0 (no trials)");
-
-function interval(rate) {
-  const bar = el("div", { class: "wovr-interval", "aria-hidden": "true" }, el("i"), el("b"));
-  bar.firstChild.style.left = `${100 * rate.low}%`;
-  bar.firstChild.style.width = `${100 * (rate.high - rate.low)}%`;
-  bar.lastChild.style.left = `${100 * (rate.value ?? 0)}%`;
-  return bar;
-}

@@ -1,4 +1,4 @@
-/* What every page's module needs: elements, announcements, waiting. Texts reach the page as text only. */
+/* What every page's module needs: elements, announcements, waiting, asking. Texts reach the page as text only. */
 
 /**
  * An element. In `attrs`: `text` becomes textContent, `dataset` an object of data-* values, `on*` functions listeners,
@@ -47,6 +47,29 @@ export function debounce(act, milliseconds = 180) {
   const later = (...values) => { clearTimeout(waiting); waiting = setTimeout(() => act(...values), milliseconds); };
   later.cancel = () => clearTimeout(waiting);
   return later;
+}
+
+/** What the server says to a message, or {error} where it cannot be reached. */
+export async function answerTo(message, ask) {
+  try {
+    const answer = await ask(message);
+    if (!answer || typeof answer !== "object") throw new Error("the server did not answer as it should");
+    return answer;
+  } catch (error) {
+    return { error: `The server cannot be reached (${error?.message ?? error}). Is \`wovr app\` still running?` };
+  }
+}
+
+/** "1 rollout", "1,200 rollouts". */
+export const plural = (n, one, many = `${one}s`) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
+
+/** A success rate {low, value, high} as a bar: its interval, and where it is in it. */
+export function rateBar(rate) {
+  const bar = el("div", { class: "wovr-interval", "aria-hidden": "true" }, el("i"), el("b"));
+  bar.firstChild.style.left = `${100 * rate.low}%`;
+  bar.firstChild.style.width = `${100 * (rate.high - rate.low)}%`;
+  bar.lastChild.style.left = `${100 * (rate.value ?? 0)}%`;
+  return bar;
 }
 
 const loading = new Map();

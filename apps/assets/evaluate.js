@@ -1,6 +1,6 @@
 /* Page Evaluate: choose policies, tasks and trials; results with intervals, and a cell for each initial state. */
 
-import { announce, clear, debounce, el } from "./dom.js";
+import { announce, clear, debounce, el, rateBar } from "./dom.js";
 
 const NUMBERS = [["trials", "trials of each task"], ["temperature", "temperature"], ["max_steps", "actions at most"], ["seed", "seed"]];
 
@@ -168,16 +168,8 @@ class EvaluatePage {
     return el("article", { class: "wovr-result", dataset: { id: result.id } },
       el("div", { class: "head" }, tick, el("b", { text: result.title }), el("span", { class: "rate", text: `${rate.successes}/${rate.trials} = ${percent(rate.value)} % [${percent(rate.low)}, ${percent(rate.high)}]` }),
         el("span", { class: "wovr-hint", text: `${result.run} · ${result.stage} · ${result.suite} · temperature ${result.temperature} · at most ${result.max_steps} actions · seed ${result.seed}` })),
-      interval(rate), tasks.length ? el("p", { class: "wovr-hint", text: tasks.map((task) => `task ${task.task}: ${task.successes}/${task.trials} [${percent(task.low)}, ${percent(task.high)}]`).join(" · ") }) : null,
+      rateBar(rate), tasks.length ? el("p", { class: "wovr-hint", text: tasks.map((task) => `task ${task.task}: ${task.successes}/${task.trials} [${percent(task.low)}, ${percent(task.high)}]`).join(" · ") }) : null,
       el("div", { class: "wovr-grid50" }, Object.entries(result.grid).map(([task, outcomes]) => el("div", { class: "line" }, el("span", { text: `task ${task}`, title: "one cell for each initial state" }),
         el("div", { class: "wovr-cells" }, outcomes.map((ok, init) => el("a", { class: ok ? "yes" : "", href: `/?rollout=${encodeURIComponent(result.episodes[`${task}:${init}`])}`, title: `initial state ${init}: ${ok ? "success" : "failure"}; open the episode`, "aria-label": `task ${task}, initial state ${init}: ${ok ? "success" : "failure"}`, text: ok ? "✓" : "·" })))))));
   }
-}
-
-function interval(rate) {
-  const bar = el("div", { class: "wovr-interval", "aria-hidden": "true" }, el("i"), el("b"));
-  bar.firstChild.style.left = `${100 * rate.low}%`;
-  bar.firstChild.style.width = `${100 * (rate.high - rate.low)}%`;
-  bar.lastChild.style.left = `${100 * rate.value}%`;
-  return bar;
 }

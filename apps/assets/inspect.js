@@ -5,13 +5,11 @@
  * and of an open item ?rollout=ID, to which the scrubber adds frame and span.
  */
 
-import { el as h } from "./dom.js";
+import { answerTo, el as h, plural } from "./dom.js";
 import { SavedFilters } from "./inspect_saved.js";
 
 const FILTERS = ["verdict", "outcome", "label", "run", "kind", "task", "depth", "policy", "world_model"];
 const PATIENCE = 30_000;
-
-const plural = (n, one, many = `${one}s`) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
 
 // -------------------------------------------------------------------------------------------- address
 
@@ -102,13 +100,7 @@ class Page {
   async refresh(again = false) {
     const turn = ++this.asked;
     this.ui.grid.classList.add("stale");
-    let answer;
-    try {
-      answer = await this.ask({ ...this.query, again });
-      if (!answer || typeof answer !== "object") throw new Error("the server did not answer as it should");
-    } catch (error) {
-      answer = { error: `The server cannot be reached (${error?.message ?? error}). Is \`wovr app\` still running?` };
-    }
+    const answer = await answerTo({ ...this.query, again }, this.ask);
     if (turn !== this.asked) return;  // a later question is on its way
     this.ui.grid.classList.remove("stale");
     this.answer = answer;

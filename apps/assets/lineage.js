@@ -4,7 +4,7 @@
  * one picture for a screen reader, and says nothing that the list and the panel below it do not say.
  */
 
-import { announce, clear, el, followTheme, loadPlotly, token } from "./dom.js";
+import { announce, answerTo, clear, el, followTheme, loadPlotly, plural, token } from "./dom.js";
 import { drawPilot, fillPilot } from "./lineage_pilot.js";
 
 const KINDS = {  // colour token, plotly's symbol
@@ -13,7 +13,6 @@ const KINDS = {  // colour token, plotly's symbol
 };
 const MODELS = new Set(["policy", "reward", "world_model"]);
 const colour = (kind) => token((KINDS[kind] ?? ["muted"])[0]);
-const plural = (n, one, many = `${one}s`) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
 
 export function mount({ element, props, ask }) {
   const host = element.querySelector(".wovr-lineage") ?? element;
@@ -64,11 +63,7 @@ class Page {
 
   async load(again = false) {
     const turn = ++this.turn;
-    let answer;
-    try {
-      answer = await this.ask({ run: this.read().run, again });
-      if (!answer || typeof answer !== "object") throw new Error("the server did not answer as it should");
-    } catch (error) { answer = { error: `The server cannot be reached (${error?.message ?? error}). Is \`wovr app\` still running?` }; }
+    const answer = await answerTo({ run: this.read().run, again }, this.ask);
     if (turn !== this.turn) return;
     this.answer = answer;
     this.host.dataset.state = answer.error ? "error" : answer.graph.nodes.length ? "ready" : "empty";

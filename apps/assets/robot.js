@@ -4,7 +4,7 @@
  * half a second. Whatever ends the words (release, focus lost, tab hidden, page gone, network cut) lets the arm hold.
  */
 
-import { el, clear, announce } from "./dom.js";
+import { announce, answerTo, clear, el } from "./dom.js";
 
 const LOOK = 140;  // ms between two live pictures
 const PHASES = {
@@ -38,15 +38,7 @@ class Page {
     this.watch();
   }
 
-  async call(message) {
-    try {
-      const told = await this.ask(message);
-      if (!told || typeof told !== "object") throw new Error("the server did not answer as it should");
-      return told;
-    } catch (error) {
-      return { error: `The server cannot be reached (${error?.message ?? error}). Is \`wovr app\` still running?` };
-    }
-  }
+  call(message) { return answerTo(message, this.ask); }
 
   failed(why) {
     clear(this.host, el("div", { class: "wovr-empty wide" }, el("h2", { text: "The page could not be loaded" }), el("p", { text: why }),

@@ -4,7 +4,7 @@
  * screen. Every number comes from Python (workbench/tour); what a slider shows is computed from the same data here.
  */
 
-import { announce, clear, el } from "./dom.js";
+import { announce, answerTo, clear, el } from "./dom.js";
 
 const WIDE = 760, HIGH = 400;
 const svgNode = (tag, attrs = {}, ...children) => {
@@ -40,15 +40,7 @@ class Teach {
     this.load();
   }
 
-  async question(message) {
-    try {
-      const answer = await this.ask(message);
-      if (!answer || typeof answer !== "object") throw new Error("the server did not answer as it should");
-      return answer;
-    } catch (error) {
-      return { error: `The server cannot be reached (${error?.message ?? error}). Is \`wovr app\` still running?` };
-    }
-  }
+  question(message) { return answerTo(message, this.ask); }
 
   async load() {
     this.host.dataset.state = "loading";

@@ -18,11 +18,11 @@ from wovr_core.precision import autocast
 from wovr_core.recipes import Recipe
 from wovr_core.reward.classifier import build as build_reward
 from wovr_core.types import ACTION_DIM, CHUNK, CONTEXT_FRAMES, Keyframe, Start, TaskId
+from wovr_core.world_model.autoencoder import GROUP
 from wovr_core.world_model.compiled import compiled_blocks
 from wovr_core.world_model.env import ImaginationConfig, WorldModelEnv
 from wovr_core.world_model.model import CONTEXT_LATENTS, WINDOW, WorldModel
 from wovr_core.world_model.model import build as build_world_model
-from wovr_core.world_model.transformer import GROUP
 
 PUBLISHED_STEPS = 5
 """Solver steps of the published setting."""

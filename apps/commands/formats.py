@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from apps.commands import export_rlinf
+from wovr_core.data.formats import READERS, names
 from wovr_core.errors import UnknownNameError, WovrError
 
 if TYPE_CHECKING:
     from wovr_core.types import TaskId
 
-IMPORTS = ("libero", "lerobot", "wmpo", "rlinf", "wovr")
 EXPORTS = ("lerobot", "rlinf")
 
 
@@ -26,13 +26,13 @@ def _add_import(commands: Any, common: Any) -> None:
     parser = commands.add_parser(
         "import",
         parents=[common],
-        help="episodes of another format into a run: " + ", ".join(IMPORTS),
+        help="episodes of another format into a run: " + ", ".join(READERS),
         description="Converts a dataset into a run's episodes, one at a time; the same command goes on where it was "
         "stopped. Files are parsed in a process of their own. The run can be looked at like any other, and "
         "`wovr run` goes on from it as if it had collected these episodes. If in doubt about the flags, ask "
         "`wovr doctor data PATH`.",
     )
-    parser.add_argument("format", metavar="FORMAT", help=", ".join(IMPORTS) + ", or a plug-in's (`wovr plugins`)")
+    parser.add_argument("format", metavar="FORMAT", help=", ".join(READERS) + ", or a plug-in's (`wovr plugins`)")
     parser.add_argument("path", type=Path, metavar="PATH", help="a file, or a folder of them")
     parser.add_argument("--run", required=True, help="name or folder of the run that the episodes go into")
     parser.add_argument("--suite", default="", help="LIBERO suite of the tasks (default: what the source says)")
@@ -48,8 +48,6 @@ def _add_import(commands: Any, common: Any) -> None:
 
 def check_format(name: str) -> None:
     """Raises UnknownNameError unless it can be read, here or by a plug-in."""
-    from wovr_core.data.formats import names
-
     if name not in names():
         raise UnknownNameError("format", name, names())
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from workbench.server.answering import answered
 from workbench.server.roles import ForbiddenError, User
 from wovr_core.errors import WovrError
 
@@ -17,36 +17,40 @@ class AskError(WovrError):
     """A message that no page of ours sends."""
 
 
-def answered(
-    operations: Mapping[str, Operation],
+def answer_to(
     message: object,
     user: User,
-    log: logging.Logger,
+    operations: Mapping[str, Operation],
     flags: Mapping[type[WovrError], str] = FORBIDDEN,
 ) -> dict[str, Any]:
     """What the operation that the message names gives, or {"error": what is wrong}. Never raises at a browser's word.
 
     Args:
-        log: where errors of the disk are noted.
         flags: error -> name of a flag that the answer carries beside the words, for the page to act on.
     """
-    try:
+
+    def ask() -> dict[str, Any]:
         if not isinstance(message, Mapping):
             raise AskError("a message must be an object")
         act = operations.get(str(message.get("op")))
         if act is None:
-            raise AskError(f"there is no such operation; known: {', '.join(operations)}")
+            raise AskError(f"op must be one of {', '.join(operations)}")
         return act(user, message)
-    except WovrError as error:
-        return {"error": str(error)} | {flag: True for kind, flag in flags.items() if isinstance(error, kind)}
-    except OSError as error:
-        log.error("%s", error)
-        return {"error": f"the files cannot be read or written ({error.strerror or error}); try again"}
+
+    return answered(ask, lambda error: {flag: True for kind, flag in flags.items() if isinstance(error, kind)})
 
 
-def text_of(message: Mapping[str, Any], name: str) -> str:
-    """Raises AskError unless it is a text of at most 2,000 characters."""
+def text_of(message: Mapping[str, Any], name: str, limit: int = 2000) -> str:
+    """Raises AskError unless it is a text of at most so many characters."""
     value = message.get(name)
-    if not isinstance(value, str) or len(value) > 2000:
-        raise AskError(f"{name} must be a text of at most 2,000 characters")
+    if not isinstance(value, str) or len(value) > limit:
+        raise AskError(f"{name} must be a text of at most {limit} characters")
+    return value
+
+
+def name_of(message: Mapping[str, Any], name: str) -> str:
+    """What the message calls something: a text that is not empty. Raises AskError."""
+    value = text_of(message, name, 400)
+    if not value:
+        raise AskError(f"{name} must not be empty")
     return value

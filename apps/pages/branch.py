@@ -6,7 +6,6 @@ The page's module (apps/assets/branch.js) speaks to one server function; what ta
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +17,7 @@ from fastapi import APIRouter
 
 from apps.assets_route import asset_url
 from apps.pages import PageParts
+from apps.pages.asking import AskError, Operation, answer_to, name_of, text_of
 from apps.scrubber_host import module_url, scrubber_value
 from apps.services import Services
 from workbench.branch import side_by_side
@@ -38,17 +38,11 @@ from wovr_core.data.episode_files import SUFFIX, read_episode, read_rollout
 from wovr_core.errors import WovrError
 from wovr_core.types import CHUNK, Rollout
 
-log = logging.getLogger("wovr.app.branch")
-
 _ON_LOAD = """
 import(new URL(props.module_url, document.baseURI).href)
   .then((module) => module.mount({ element, props, watch, emit: () => {}, ask: (message) => server.ask(message) }))
   .catch((error) => { element.textContent = 'The page could not be loaded: ' + error.message; });
 """
-
-
-class BadQuestion(WovrError):
-    """A message that no page of ours sends."""
 
 
 def build(services: Services, forks: Forks | None = None) -> PageParts:
@@ -81,7 +75,7 @@ class BranchAnswers:
 
     def answer(self, message: object, user: User) -> dict[str, Any]:
         """The answer to one message {op, ...}; {"error": why} for one that cannot be answered."""
-        known: dict[str, Callable[[Mapping[str, Any], User], dict[str, Any]]] = {
+        operations: dict[str, Operation] = {
             "list": self._list,
             "open": self._open,
             "show": self._show,
@@ -92,24 +86,14 @@ class BranchAnswers:
             "keep": self._keep,
             "undo": self._undo,
         }
-        try:
-            if not isinstance(message, Mapping):
-                raise BadQuestion("a message must be an object")
-            op = message.get("op")
-            if not isinstance(op, str) or op not in known:
-                raise BadQuestion(f"op must be one of {', '.join(known)}")
-            return known[op](message, user)
-        except (WovrError, OSError) as error:
-            return {"error": str(error)}
+        return answer_to(message, user, operations)
 
-    def _list(self, message: Mapping[str, Any], user: User) -> dict[str, Any]:
+    def _list(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
         """Rollouts to begin with."""
         page = message.get("page", 0)
         if not isinstance(page, int) or isinstance(page, bool) or page < 0:
-            raise BadQuestion("page must be a whole number from 0")
-        text = message.get("text", "")
-        if not isinstance(text, str) or len(text) > 200:
-            raise BadQuestion("text must have at most 200 characters")
+            raise AskError("page must be a whole number from 0")
+        text = text_of(message, "text", 200) if "text" in message else ""
         filters = {"kind": frozenset({AUDITED, PRACTICE, BRANCH})}
         found = self.services.catalogue.answer(Query(filters, text.strip().casefold(), False, "suspicion", page))
         return {
@@ -121,9 +105,9 @@ class BranchAnswers:
             "problems": [{"run": p.run, "reason": p.reason} for p in self.services.catalogue.problems()],
         }
 
-    def _open(self, message: Mapping[str, Any], user: User) -> dict[str, Any]:
+    def _open(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
         """A rollout with its actions, its kept forks, and the scrubber's value."""
-        item, rollout = self._rollout(_text(message, "rollout"))
+        item, rollout = self._rollout(name_of(message, "rollout"))
         run = self.services.catalogue.run_folder(item)
         real = as_seen(read_episode(item.replay)) if item.replay is not None else None
         return {
@@ -145,13 +129,13 @@ class BranchAnswers:
             "value": self._value(from_rollout(as_seen(rollout), real), item.id, item.name),
         }
 
-    def _show(self, message: Mapping[str, Any], user: User) -> dict[str, Any]:
+    def _show(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
         """A fork beside its original, or beside what really happened."""
         draft = self._draft(message)
         fork, replay = draft.fork, draft.replay
         if message.get("beside") == "real":
             if replay is None:
-                raise BadQuestion("this fork has not been executed in the simulator yet")
+                raise AskError("this fork has not been executed in the simulator yet")
             payload = from_rollout(as_seen(fork.rollout), as_seen(replay)).with_meta(frame=fork.plan.chunk * CHUNK)
             titles = {"real": "LIBERO", "imagined": "fork", "difference": "|fork - LIBERO|"}
             payload = payload.with_meta(panes=[p | {"title": titles[p["key"]]} for p in payload.meta["panes"]])
@@ -162,31 +146,31 @@ class BranchAnswers:
             )
         return {"fork": told(draft), "value": self._value(payload, fork.rollout.id, fork.rollout.id)}
 
-    def _imagine(self, message: Mapping[str, Any], user: User) -> dict[str, Any]:
+    def _imagine(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
         user.require(Role.ANNOTATOR, "imagine a fork")
-        item, rollout = self._rollout(_text(message, "rollout"))
+        item, rollout = self._rollout(name_of(message, "rollout"))
         plan = parse_plan(message, rollout)
         run = self.services.catalogue.run_folder(item)
         return {"job": self.forks.start(user, run, item.stage, item.id, rollout, plan)}
 
-    def _replay(self, message: Mapping[str, Any], user: User) -> dict[str, Any]:
+    def _replay(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
         user.require(Role.ANNOTATOR, "replay a fork")
         return {"job": self.forks.start_replay(user, self._draft(message).id)}
 
-    def _state(self, message: Mapping[str, Any], user: User) -> dict[str, Any]:
-        return self.forks.state(user, _text(message, "job"))
+    def _state(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
+        return self.forks.state(user, name_of(message, "job"))
 
-    def _cancel(self, message: Mapping[str, Any], user: User) -> dict[str, Any]:
-        self.forks.cancel(user, _text(message, "job"))
+    def _cancel(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
+        self.forks.cancel(user, name_of(message, "job"))
         return {"ok": True}
 
-    def _keep(self, message: Mapping[str, Any], user: User) -> dict[str, Any]:
+    def _keep(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
         draft = self._draft(message)
         self.forks.keep(user, draft.id)
         self.services.catalogue.look_again()
         return {"fork": told(self.forks.draft(draft.id))}
 
-    def _undo(self, message: Mapping[str, Any], user: User) -> dict[str, Any]:
+    def _undo(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
         draft = self._draft(message)
         self.forks.undo_keep(user, draft.id)
         self.services.catalogue.look_again()
@@ -195,29 +179,29 @@ class BranchAnswers:
     def _rollout(self, item_id: str) -> tuple[Item, Rollout]:
         item = self.services.catalogue.find(item_id)
         if item is None:
-            raise BadQuestion("there is no such rollout here; its run may have been moved or deleted")
+            raise AskError("there is no such rollout here; its run may have been moved or deleted")
         if item.kind == REAL:
-            raise BadQuestion("this is a real episode: only what was imagined can be imagined differently")
+            raise AskError("this is a real episode: only what was imagined can be imagined differently")
         if item.broken:
-            raise BadQuestion(item.broken)
+            raise AskError(item.broken)
         return item, read_rollout(item.path)
 
     def _draft(self, message: Mapping[str, Any]) -> Draft:
         """At hand, or kept in the run of the rollout that the message names too."""
-        fork_id = _text(message, "fork")
+        fork_id = name_of(message, "fork")
         try:
             return self.forks.draft(fork_id)
         except WovrError:
             if not isinstance(message.get("rollout"), str):
                 raise
-        item, original = self._rollout(_text(message, "rollout"))
+        item, original = self._rollout(name_of(message, "rollout"))
         run = self.services.catalogue.run_folder(item)
         path = run / keep.STAGE / "rollouts" / f"{fork_id}{SUFFIX}"
         if Path(fork_id).name != fork_id or not path.is_file():
-            raise BadQuestion("there is no such fork of this rollout; it was not kept, or was taken back")
+            raise AskError("there is no such fork of this rollout; it was not kept, or was taken back")
         rollout = read_rollout(path)
         if rollout.info.get("branch_of") != original.id:
-            raise BadQuestion(f"{fork_id} is no fork of {original.id}")
+            raise AskError(f"{fork_id} is no fork of {original.id}")
         replay = run / keep.STAGE / keep.REPLAYS / path.name
         draft = Draft(
             fork=Fork(rollout, original, _plan_of(rollout), 0.0),
@@ -271,13 +255,6 @@ def told(draft: Draft) -> dict[str, Any]:
 def _plan_of(rollout: Rollout) -> Plan:
     chunk, total = int(rollout.info.get("branch_chunk", 0)), len(rollout.actions) // CHUNK
     return Plan(chunk, total - chunk, "edit", "original")
-
-
-def _text(message: Mapping[str, Any], key: str) -> str:
-    value = message.get(key)
-    if not isinstance(value, str) or not 0 < len(value) <= 400:
-        raise BadQuestion(f"{key} must be a text of at most 400 characters")
-    return value
 
 
 def _why_not(check: Callable[[], object]) -> str:

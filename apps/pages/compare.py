@@ -13,8 +13,9 @@ from typing import Any
 from fastapi import APIRouter
 
 from apps.pages import PageParts
+from apps.pages.asking import name_of
 from apps.pages.evaluate import runs_of
-from apps.pages.forms import launch_head, page_html, text_of
+from apps.pages.forms import launch_head, page_html
 from apps.plotly_asset import plotly_url
 from apps.scrubber_host import module_url
 from apps.services import Services
@@ -69,19 +70,19 @@ class ComparePage:
 
     def _policies(self, message: Mapping[str, Any]) -> dict[str, Any]:
         runs = runs_of(self._services)
-        first, second = (find_evaluation(runs, text_of(message, side, 300)) for side in ("first", "second"))
+        first, second = (find_evaluation(runs, name_of(message, side)) for side in ("first", "second"))
         found = comparison_json(compare_policies(first, second))
         return found | {"config": _config(runs, first.run, second.run)}
 
     def _models(self, message: Mapping[str, Any]) -> dict[str, Any]:
         runs = runs_of(self._services)
-        first, second = (find_model(runs, text_of(message, side, 300)) for side in ("first", "second"))
+        first, second = (find_model(runs, name_of(message, side)) for side in ("first", "second"))
         return compare_models(first, second) | {"config": _config(runs, first.run, second.run)}
 
     def _open(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """One pair's recordings in a scrubber: {value}, as scrubber_value makes it."""
         runs, kind = runs_of(self._services), message.get("kind")
-        ids = [text_of(message, side, 300) for side in ("first", "second")]
+        ids = [name_of(message, side) for side in ("first", "second")]
         payload = self._trial(runs, ids, message) if kind == "policies" else self._imagined(runs, ids, message)
         urls = {
             name: f"/wovr/scrubber/packs/{self._services.packs.put(packed)}" for name, packed in payload.packs.items()
@@ -99,7 +100,7 @@ class ComparePage:
 
     def _imagined(self, runs: Mapping[str, Path], ids: list[str], message: Mapping[str, Any]) -> Payload:
         found = [find_model(runs, one) for one in ids]
-        names = [text_of(message, side, 300) for side in ("first_rollout", "second_rollout")]
+        names = [name_of(message, side) for side in ("first_rollout", "second_rollout")]
         rollouts = []
         for model, name in zip(found, names, strict=True):
             if name not in {r.id for r in model.rollouts}:  # looked up, never made into a path before that

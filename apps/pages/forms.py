@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -12,12 +12,11 @@ from fastapi import APIRouter, Response
 
 from apps.assets_route import asset_url
 from apps.services import Services
-from workbench.launching.answering import answered
 from workbench.launching.desk import LaunchDesk
 from workbench.launching.launcher import Launcher
+from workbench.server.answering import answered
 from workbench.server.roles import User
 from workbench.widgets import LAUNCH_FILES
-from wovr_core.errors import WovrError
 
 PREFIX = "/wovr/launch"
 _TYPES = {".js": "text/javascript", ".css": "text/css"}
@@ -81,14 +80,6 @@ def launch_router() -> APIRouter:
         return Response("there is no such file", 404, media_type="text/plain")
 
     return router
-
-
-def text_of(message: Mapping[str, Any], name: str, limit: int = 200) -> str:
-    """A text of a message. Raises WovrError."""
-    value = message.get(name)
-    if not isinstance(value, str) or not 0 < len(value) <= limit:
-        raise WovrError(f"{name} must be a text of 1 to {limit} characters")
-    return value
 
 
 @cache

@@ -16,7 +16,7 @@ from fastapi import APIRouter, Response
 
 from apps.assets_route import asset_url
 from apps.pages import PageParts
-from apps.pages.asking import FORBIDDEN, AskError, Operation, answered, text_of
+from apps.pages.asking import FORBIDDEN, AskError, Operation, answer_to, text_of
 from apps.pages.review_loop import Loop
 from apps.scrubber_host import module_url, scrubber_value
 from apps.services import Services
@@ -71,7 +71,7 @@ class ReviewPage:
 
     def answer(self, message: object, user: User) -> dict[str, Any]:
         """Never raises at a browser's word."""
-        return answered(self._operations, message, user, log, FLAGS)
+        return answer_to(message, user, self._operations, FLAGS)
 
     def desk(self, user: User, item: Item) -> SpanDesk:
         """Where the user's edits of an item arrive; it shows what this user may see."""

@@ -8,7 +8,6 @@ workbench.robot_desk and robots.evaluation; the page's module (apps/assets/robot
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -21,7 +20,7 @@ from fastapi.responses import FileResponse, JSONResponse
 
 from apps.assets_route import asset_url
 from apps.pages import PageParts
-from apps.pages.asking import AskError, Operation, answered, text_of
+from apps.pages.asking import AskError, Operation, answer_to, text_of
 from apps.pages.robot_view import plans, row_of, summary
 from apps.services import Services
 from workbench.robot_desk import DeskConfig, RobotDesk
@@ -31,8 +30,6 @@ from wovr_core.robots.evaluation.evaluation import Evaluation, attempt_name, eva
 from wovr_core.robots.evaluation.overlay import png
 from wovr_core.robots.evaluation.trials import OPERATOR, VIDEO
 from wovr_core.types import Frames
-
-log = logging.getLogger("wovr.app.robot")
 
 PREFIX = "/wovr/robot"
 VARIABLE = "WOVR_ROBOT"
@@ -65,7 +62,7 @@ class RobotPage:
 
     def answer(self, message: object, user: User) -> dict[str, Any]:
         """Never raises at a browser's word."""
-        return answered(self._operations, message, user, log)
+        return answer_to(message, user, self._operations)
 
     def word(self, user: User, message: object) -> dict[str, Any]:
         """The word that comes some times a second from whoever holds the robot; the answer is the desk's view."""

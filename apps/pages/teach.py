@@ -16,6 +16,7 @@ from fastapi import APIRouter
 
 from apps.assets_route import asset_url
 from apps.pages import PageParts
+from apps.pages.asking import AskError, answer_to
 from apps.scrubber_host import module_url, scrubber_value
 from apps.services import Services
 from workbench.film_strips import as_seen
@@ -27,17 +28,12 @@ from workbench.server.roles import Role, User
 from workbench.starter.unpack import available, demo_run, unpack
 from workbench.tour.material import Step
 from workbench.tour.steps import tour
-from wovr_core.errors import WovrError
 
 _ON_LOAD = """
 import(new URL(props.module_url, document.baseURI).href)
   .then((module) => module.mount({ element, props, watch, emit: () => {}, ask: (message) => server.ask(message) }))
   .catch((error) => { element.textContent = 'The page could not be loaded: ' + error.message; });
 """
-
-
-class BadQuestion(WovrError):
-    """A message that no page of ours sends."""
 
 
 def build(services: Services) -> PageParts:
@@ -70,19 +66,7 @@ class Lessons:
 
     def answer(self, message: object, user: User) -> dict[str, Any]:
         """{op: "tour"}: all steps; {op: "scrubber", rollout}: a rollout in the scrubber. {"error": why} otherwise."""
-        try:
-            user.require(Role.VIEWER, "take the tour")
-            if not isinstance(message, Mapping):
-                raise BadQuestion("a message must be an object")
-            run = self.run()
-            if message.get("op") == "tour":
-                steps = self._steps(run)
-                return {"run": run.name, "steps": [step.to_json() for step in steps]}
-            if message.get("op") == "scrubber":
-                return self._scrubber(run, message.get("rollout"))
-            raise BadQuestion("op must be tour or scrubber")
-        except (WovrError, OSError) as error:
-            return {"error": str(error)}
+        return answer_to(message, user, {"tour": self._tour, "scrubber": self._scrubber})
 
     def run(self) -> Path:
         """What is taught on: the starter pack, unpacked when it is first asked for. Raises WovrError."""
@@ -96,10 +80,17 @@ class Lessons:
                 self._known = {key: tour(run)}
             return self._known[key]
 
-    def _scrubber(self, run: Path, rollout_id: object) -> dict[str, Any]:
+    def _tour(self, user: User, _: Mapping[str, Any]) -> dict[str, Any]:
+        user.require(Role.VIEWER, "take the tour")
+        run = self.run()
+        return {"run": run.name, "steps": [step.to_json() for step in self._steps(run)]}
+
+    def _scrubber(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
+        user.require(Role.VIEWER, "take the tour")
+        run, rollout_id = self.run(), message.get("rollout")
         wanted = [s.piece["rollout"] for s in self._steps(run) if s.piece["kind"] == "scrubber"]
         if not isinstance(rollout_id, str) or rollout_id not in wanted:
-            raise BadQuestion("the tour shows no such rollout")
+            raise AskError("the tour shows no such rollout")
         data = RunData(run)
         payload = from_rollout(as_seen(data.rollout(rollout_id)), as_seen(data.replay(rollout_id)))
         payload = payload.with_meta(can_edit=False, subtitle="", title=rollout_id)

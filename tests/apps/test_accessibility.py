@@ -17,7 +17,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
 from apps.app import create_app
-from apps.bench.browser import chromium, chromium_path, served
+from apps.bench.browser import chromium, served
 from apps.pages import PAGES
 from apps.services import Services
 from workbench.catalogue.catalogue import Catalogue, CatalogueConfig
@@ -26,7 +26,6 @@ from workbench.catalogue.strips import Strips
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.timeout(300),
-    pytest.mark.skipif(chromium_path() is None, reason="no Chromium; apt-get install chromium"),
 ]
 SETTLED = """() => {
   const page = document.querySelector('.wovr-page');

@@ -81,10 +81,8 @@ def test_both_pages_in_a_browser(tmp_path: Path) -> None:
     from playwright.sync_api import expect
 
     from apps.app import create_app
-    from apps.bench.browser import chromium, chromium_path, served
+    from apps.bench.browser import chromium, served
 
-    if chromium_path() is None:
-        pytest.skip("no Chromium; apt-get install chromium")
     run = unpack(runs=tmp_path / "runs").path
     services = Services(Catalogue(CatalogueConfig(runs=tmp_path / "runs", seconds=0.0)))
     with served(create_app(services)) as url, chromium() as browser:

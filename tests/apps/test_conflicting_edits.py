@@ -14,7 +14,7 @@ pytest.importorskip("playwright")
 from playwright.sync_api import expect
 
 from apps.app import create_app
-from apps.bench.browser import chromium, chromium_path, served
+from apps.bench.browser import chromium, served
 from apps.services import Services
 from workbench.catalogue.catalogue import Catalogue, CatalogueConfig
 from workbench.scrubber.span_log import LOG_NAME, SpanLog
@@ -23,7 +23,6 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.fault,
     pytest.mark.timeout(180),
-    pytest.mark.skipif(chromium_path() is None, reason="no Chromium; apt-get install chromium"),
 ]
 
 

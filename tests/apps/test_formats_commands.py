@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from apps.cli import main
+from format_sources import TASK, small_episode, write_libero
 from workbench.store.run_items import files_in, read_item, record_folders
 from wovr_core import recipes
 from wovr_core.config import override
@@ -25,9 +26,6 @@ from wovr_core.data.keyframe_files import write_keyframes
 from wovr_core.data.segments import keyframe
 from wovr_core.stages import collect
 from wovr_core.types import Episode
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from format_sources import TASK, small_episode, write_libero
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ pytest.importorskip("playwright")
 from playwright.sync_api import Page, expect
 
 from apps.app import create_app
-from apps.bench.browser import chromium, chromium_path, served
+from apps.bench.browser import served
 from apps.services import Services
 from workbench.catalogue.catalogue import Catalogue, CatalogueConfig
 from workbench.catalogue.strips import Strips
@@ -32,7 +32,6 @@ from wovr_core.files import write_json
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.timeout(300),
-    pytest.mark.skipif(chromium_path() is None, reason="no Chromium; apt-get install chromium"),
 ]
 SLOW = 60_000
 XSS = "<img src=x onerror=window.__xss=1>${window.__xss=1}"
@@ -58,12 +57,6 @@ def _argv(spec: JobSpec) -> list[str]:
 
 
 register_kind(JobKind("pretend", "pretends to train", _argv, recipe=True, stages=lambda spec: ["sft"]))
-
-
-@pytest.fixture(scope="module")
-def chrome() -> Iterator[Any]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ pytest.importorskip("playwright")
 from playwright.sync_api import Page, expect
 
 from apps.app import create_app
-from apps.bench.browser import chromium, chromium_path, served
+from apps.bench.browser import served
 from apps.pages.lineage import lineage_page
 from apps.services import Services
 from workbench.catalogue.catalogue import Catalogue, CatalogueConfig
@@ -26,7 +26,6 @@ from wovr_core.errors import WovrError
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.timeout(180),
-    pytest.mark.skipif(chromium_path() is None, reason="no Chromium; apt-get install chromium"),
 ]
 XSS = "<img src=x onerror=window.__xss=1>"
 
@@ -36,12 +35,6 @@ def checkpoint(run: Path, stage: str, kind: str, version: str, **lineage: str) -
     folder.mkdir(parents=True)
     manifest = {"kind": kind, "version": version, "lineage": lineage, "files": {}}
     (folder / "manifest.json").write_text(json.dumps(manifest))
-
-
-@pytest.fixture(scope="module")
-def chrome() -> Iterator[Any]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture

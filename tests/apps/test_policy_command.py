@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from apps.cli import main
+from openvla_source import CONFIG, write_published
 from wovr_core.model_files import load_policy
 from wovr_core.policy.openvla_oft.published import load_published
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from openvla_source import CONFIG, write_published
 
 SIZES = [
     "vision.image_size=28", "vision.crop=1.0", "vision.dino.width=16", "vision.dino.layers=3", "vision.dino.heads=2",

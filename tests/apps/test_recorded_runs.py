@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,14 +11,12 @@ import pytest
 import torch
 
 from apps.cli import main
+from format_sources import small_episode
 from wovr_core.data.episode_files import EpisodeSet, read_rollout, write_episode
 from wovr_core.data.keyframe_files import read_keyframes
 from wovr_core.model_files import version_of
 from wovr_core.recorded import RECORDED_STAGES, is_recorded
 from wovr_core.types import TaskId
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from format_sources import small_episode
 
 BANANA = TaskId("my_lab", 3, "pick up the banana")
 

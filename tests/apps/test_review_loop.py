@@ -13,7 +13,7 @@ pytest.importorskip("playwright")
 from playwright.sync_api import expect
 
 from apps.app import create_app
-from apps.bench.browser import chromium, chromium_path, served
+from apps.bench.browser import chromium, served
 from apps.services import Services
 from workbench.catalogue.catalogue import Catalogue, CatalogueConfig
 from workbench.scrubber.span_log import LOG_NAME, SpanLog
@@ -27,7 +27,6 @@ JOB = 600_000
 @pytest.mark.slow
 @pytest.mark.browser
 @pytest.mark.timeout(1500)
-@pytest.mark.skipif(chromium_path() is None, reason="no Chromium; apt-get install chromium")
 def test_from_a_flag_to_the_rollout_imagined_again(
     smoke_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

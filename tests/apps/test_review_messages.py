@@ -34,7 +34,7 @@ def test_answers_are_json_and_nothing_of_a_message_is_trusted(services: Services
     assert opened["item"]["sheet"]["curve"]["first"] == 20
     for message, why in (
         (None, "must be an object"),
-        ({"op": "nothing"}, "no such operation"),
+        ({"op": "nothing"}, "op must be one of"),
         ({"op": "submit", "id": 3, "made": 0}, "id must be a text"),
         ({"op": "submit", "id": FIRST, "made": "now"}, "made must be a number"),
         ({"op": "skip", "id": FIRST, "made": 0, "why": " "}, "say why"),

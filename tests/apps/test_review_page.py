@@ -16,7 +16,7 @@ pytest.importorskip("playwright")
 from playwright.sync_api import Page, expect
 
 from apps.app import create_app
-from apps.bench.browser import chromium, chromium_path, served
+from apps.bench.browser import served
 from apps.services import Services
 from workbench.catalogue.catalogue import Catalogue, CatalogueConfig
 from workbench.review.log import ReviewLog
@@ -29,17 +29,10 @@ from workbench.server.roles import Role, User
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.timeout(180),
-    pytest.mark.skipif(chromium_path() is None, reason="no Chromium; apt-get install chromium"),
 ]
 XSS = "<img src=x onerror=window.__xss=1>${window.__xss=1}{{window.__xss=1}}"
 FIRST = "a/imagine/r-false"
 WAIT = 30_000
-
-
-@pytest.fixture(scope="module")
-def chrome() -> Iterator[Any]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture

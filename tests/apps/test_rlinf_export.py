@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +11,8 @@ import pytest
 import torch
 
 from apps.cli import main
+from format_sources import small_episode
+from rlinf_reference import Folder, reference_velocity
 from wovr_core.config import to_dict
 from wovr_core.data.episode_files import write_episode
 from wovr_core.data.keyframe_files import write_keyframes
@@ -27,10 +28,6 @@ from wovr_core.stages.train_reward import RewardTrainingConfig
 from wovr_core.types import NULL_ACTION, Episode, TaskId
 from wovr_core.world_model.model import WanConfig, WorldModel, WorldModelConfig, build
 from wovr_core.world_model.wan_codec import WanCodecConfig
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from format_sources import small_episode
-from rlinf_reference import Folder, reference_velocity
 
 SIZE = 32
 

@@ -17,7 +17,7 @@ pytest.importorskip("playwright")
 from playwright.sync_api import Page, expect
 
 from apps.app import create_app
-from apps.bench.browser import chromium, chromium_path, served
+from apps.bench.browser import served
 from apps.pages.robot import RobotPage
 from apps.services import Services, local_user
 from workbench.catalogue.catalogue import Catalogue, CatalogueConfig
@@ -34,7 +34,6 @@ pytestmark = pytest.mark.robot
 BROWSER = [
     pytest.mark.browser,
     pytest.mark.timeout(300),
-    pytest.mark.skipif(chromium_path() is None, reason="no Chromium; apt-get install chromium"),
 ]
 ANN, BOB = User("ann", Role.ROBOT), User("bob", Role.OPERATOR)
 WAIT = 90_000
@@ -67,12 +66,6 @@ def in_lab(wovr_home: Path) -> Iterator[Evaluation]:
     protocol = ProtocolConfig(trials=2, runner=RunnerConfig(max_steps=24))
     yield plan_in_lab(NAME, [contestant("secret-name=scripted")], LabSettings(size=32), protocol, range(2))
     fresh(wovr_home)
-
-
-@pytest.fixture(scope="module")
-def chrome() -> Iterator[Any]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture

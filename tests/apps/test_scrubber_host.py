@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 import re
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +17,8 @@ import pytest
 pytest.importorskip("gradio")
 pytest.importorskip("playwright")
 
-from apps.bench.browser import chromium, chromium_path, served
+import scrubber_checks as checks
+from apps.bench.browser import chromium, served
 from apps.bench.scrubber_site import site
 from apps.scrubber_host import PREFIX, PackStore
 from workbench.scrubber.frame_packs import FramePack
@@ -29,27 +27,7 @@ from workbench.scrubber.sample import numbered_rollout
 from workbench.scrubber.span_log import SpanLog
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240), pytest.mark.xdist_group("scrubber_gradio")]
-needs_chromium = pytest.mark.skipif(chromium_path() is None, reason="no Chromium; apt-get install chromium")
 NAMES = ("numbered", "other", "episode", "large")
-
-
-def _checks() -> ModuleType:
-    path = Path(__file__).parents[1] / "workbench" / "scrubber" / "checks.py"
-    spec = importlib.util.spec_from_file_location("scrubber_checks", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["scrubber_checks"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-checks = _checks()
-SHARED = [
-    "frames_are_exact",
-    "pixels_are_exact", "panes_stay_in_lockstep", "keys_move_the_clock", "spans_reach_python",
-    "pointer_draws_and_resizes", "notes_are_inert", "keyboard_reaches_everything",
-]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -85,13 +63,11 @@ def driver(world: SimpleNamespace) -> Iterator[Any]:
     assert problems == []
 
 
-@needs_chromium
-@pytest.mark.parametrize("name", SHARED)
+@pytest.mark.parametrize("name", checks.SHARED)
 def test_scrubber_in_gradio(driver: Any, name: str) -> None:
     getattr(checks, name)(driver)
 
 
-@needs_chromium
 def test_author_comes_from_the_server(driver: Any) -> None:
     driver.clear()
     span = {"id": "forged", "start": 0, "end": 3, "label": "other", "severity": 1, "note": "", "author": "root"}
@@ -100,7 +76,6 @@ def test_author_comes_from_the_server(driver: Any) -> None:
     assert [span.author for span in driver.annotations()] == ["tester"]
 
 
-@needs_chromium
 def test_a_bad_edit_is_refused_and_the_page_goes_back(driver: Any) -> None:
     driver.run("s.edits.open('numbered', [])")
     before = driver.annotations()
@@ -111,7 +86,6 @@ def test_a_bad_edit_is_refused_and_the_page_goes_back(driver: Any) -> None:
     assert driver.run("return s.edits.done.length") == 0
 
 
-@needs_chromium
 def test_an_edit_survives_a_server_that_does_not_answer(driver: Any) -> None:
     driver.clear()
     driver.page.route(re.compile("component_server"), lambda route: route.abort())
@@ -122,7 +96,6 @@ def test_an_edit_survives_a_server_that_does_not_answer(driver: Any) -> None:
     assert len(driver.saved()) == 1
 
 
-@needs_chromium
 def test_branch_and_queue(world: SimpleNamespace, driver: Any) -> None:
     driver.clear()
     driver.run("s.seek(42)")
@@ -156,7 +129,6 @@ def test_branch_and_queue(world: SimpleNamespace, driver: Any) -> None:
     driver.ready()
 
 
-@needs_chromium
 def test_large_frames_stay_within_the_budget(driver: Any) -> None:
     driver.press("n")
     checks.expect(driver.page.locator(".title")).to_have_text("other")
@@ -176,7 +148,6 @@ def test_large_frames_stay_within_the_budget(driver: Any) -> None:
     assert driver.run("return s.measure().peakBytes") <= 128 * 2**20
 
 
-@needs_chromium
 def test_deep_links(world: SimpleNamespace) -> None:
     span = {"id": "linked", "start": 4, "end": 9, "label": "teleports", "severity": 3, "note": "x"}
     edit = {"event": "linked-e", "op": "put", "version": 1, "span": span}
@@ -200,7 +171,6 @@ def test_deep_links(world: SimpleNamespace) -> None:
     page.close()
 
 
-@needs_chromium
 def test_themes_and_narrow_pages(world: SimpleNamespace) -> None:
     backgrounds = set()
     for scheme in ("light", "dark"):
@@ -220,7 +190,6 @@ def test_themes_and_narrow_pages(world: SimpleNamespace) -> None:
     assert len(backgrounds) == 2
 
 
-@needs_chromium
 def test_the_column_of_spans_is_there_where_one_is_or_can_be(world: SimpleNamespace) -> None:
     page = world.browser.new_page(viewport={"width": 1280, "height": 720})
     page.goto(world.url)
@@ -246,7 +215,6 @@ def test_the_column_of_spans_is_there_where_one_is_or_can_be(world: SimpleNamesp
     page.close()
 
 
-@needs_chromium
 def test_removal_lets_everything_go(world: SimpleNamespace) -> None:
     page = world.browser.new_page()
     page.goto(world.url)
@@ -258,7 +226,6 @@ def test_removal_lets_everything_go(world: SimpleNamespace) -> None:
     page.close()
 
 
-@needs_chromium
 def test_frames_are_exact_without_image_decoder(world: SimpleNamespace) -> None:
     """As on a plain http address of another machine, where browsers hide ImageDecoder."""
     page = world.browser.new_page()
@@ -271,7 +238,6 @@ def test_frames_are_exact_without_image_decoder(world: SimpleNamespace) -> None:
     page.close()
 
 
-@needs_chromium
 def test_lost_frames_say_so(world: SimpleNamespace) -> None:
     page = world.browser.new_page()
     page.route(f"**{PREFIX}/packs/*", lambda route: route.fulfill(status=404, body="gone"))

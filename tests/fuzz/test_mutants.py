@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from format_sources import TASK, small_episode, write_libero, write_wmpo
 from wovr_core.data.episode_files import write_episode
 from wovr_core.data.formats import conventions
 from wovr_core.data.formats.base import ForeignFileError
@@ -28,9 +28,6 @@ from wovr_core.foreign_weights import tensors
 from wovr_core.policy.openvla_oft import actions
 from wovr_core.seeding import numpy_generator
 from wovr_core.world_model.rlinf import load_state
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from format_sources import TASK, small_episode, write_libero, write_wmpo
 
 EDGES = (0, 1, 0x7F, 0x80, 0xFF)
 

@@ -11,6 +11,7 @@ from wovr_core.errors import WovrError
 from wovr_core.imagination import imagine_groups
 from wovr_core.policy.tiny_vla import TinyVLAConfig
 from wovr_core.policy.tiny_vla import build as build_policy
+from wovr_core.rl.advantages import is_degenerate
 from wovr_core.rl.group_batch import of_rollouts
 from wovr_core.rl.grpo_loss import GRPOConfig
 from wovr_core.stages.train_policy_rl import PolicyRLConfig, batch_loss
@@ -66,7 +67,7 @@ def test_siblings_share_the_start_and_differ_afterwards(policy, world_model, mak
         np.testing.assert_array_equal(rollout.sim_state, start.sim_state)
         assert rollout.frames.shape == (CHUNKS * 8 + 1, SIZE, SIZE, 3)
     assert len({r.actions.tobytes() for r in group.rollouts}) == 3
-    assert group.degenerate
+    assert is_degenerate(torch.from_numpy(group.rewards))
     assert not group.rewards.any()
     assert all(r.loss_mask.all() and r.reward == 0 for r in group.rollouts)
 
@@ -79,7 +80,7 @@ def test_reward_and_mask_follow_the_first_success(policy, world_model, make_epis
     assert winner.loss_mask.reshape(-1).tolist() == [True] * 11 + [False] * 13
     assert winner.imagined_success
     assert not any(r.imagined_success for r in others)
-    assert not group.degenerate
+    assert not is_degenerate(torch.from_numpy(group.rewards))
     assert group.rewards.tolist() == [pytest.approx(winner.reward), 0, 0]
 
 

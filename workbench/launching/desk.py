@@ -12,11 +12,11 @@ from typing import Any
 
 from workbench.jobs.backend import JobId, JobStatus
 from workbench.jobs.spec import JobSpec
-from workbench.launching.answering import answered
-from workbench.launching.drafts import default_resources, launchable, read_draft
+from workbench.launching.drafts import default_resources, fields_of, launchable, read_draft
 from workbench.launching.launcher import Launcher
 from workbench.launching.options import options, search
 from workbench.launching.watching import JobLook, job_row, job_rows, queue_positions
+from workbench.server.answering import answered
 from workbench.server.roles import Role, User
 from wovr_core.errors import UnknownNameError, WovrError
 
@@ -44,7 +44,7 @@ class LaunchDesk:
 
     def handle(self, message: object, user: User) -> dict[str, Any]:
         """The answer to one question. Never raises for what a caller may have got wrong."""
-        return answered(lambda: self._asked(message, user))
+        return answered(lambda: self._asked(message, user), fields_of)
 
     def _asked(self, message: object, user: User) -> dict[str, Any]:
         if not isinstance(message, Mapping):

@@ -30,6 +30,11 @@ class DraftError(WovrError):
         return type(self), (self.fields,)
 
 
+def fields_of(error: WovrError) -> dict[str, Any]:
+    """{"fields": what is wrong with which}, where the error says it: for a form to show it there."""
+    return {"fields": error.fields} if isinstance(error, DraftError) else {}
+
+
 @dataclass
 class _Reading:
     """A draft being read; errors gather by field: "run", "changes.sft.steps", "resources.cores", "" for the whole."""

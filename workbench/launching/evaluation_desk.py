@@ -9,11 +9,11 @@ from typing import Any
 
 from workbench.compare import evaluations
 from workbench.jobs.spec import JobSpec, Resources
-from workbench.launching.answering import answered
 from workbench.launching.desk import LaunchDesk
-from workbench.launching.drafts import DEFAULT_MEMORY_MB, DraftError
+from workbench.launching.drafts import DEFAULT_MEMORY_MB, DraftError, fields_of
 from workbench.launching.evaluation import KIND, MAX_TRIALS, POLICY, EvaluationParameters, run_config
 from workbench.launching.launcher import Launcher
+from workbench.server.answering import answered
 from workbench.server.roles import Role, User
 from workbench.store.checkpoints import checkpoints_of
 from wovr_core.errors import UnknownNameError, WovrError
@@ -48,7 +48,7 @@ class EvaluationDesk:
             if name in ("jobs", "job", "cancel", "retry"):
                 return self._jobs.handle(message, user)
             return {"error": str(UnknownNameError("question", str(name)[:60], self._questions))}
-        return answered(lambda: self._questions[name](user, message))
+        return answered(lambda: self._questions[name](user, message), fields_of)
 
     def _home_runs(self) -> dict[str, Path]:
         """Only runs below the launcher's home can be worked in."""

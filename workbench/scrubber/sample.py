@@ -21,14 +21,6 @@ def block(size: int) -> int:
     return max(2, size // BITS)
 
 
-def read_number(picture: npt.NDArray[np.uint8], row: int) -> int:
-    """The number in row 0 (real, imagined) or row 1 (imagined, difference) of a picture (H, W, 3)."""
-    side = block(picture.shape[1])
-    middle = picture.shape[0] - side * row - side // 2 - 1
-    levels = [int(picture[middle, i * side + side // 2].max()) for i in range(BITS)]
-    return sum(1 << i for i, level in enumerate(levels) if level > 127)
-
-
 def numbered_rollout(
     chunks: int = 37, size: int = 64, *, seed: int = 0, name: str = "sample-0"
 ) -> tuple[Rollout, Episode]:

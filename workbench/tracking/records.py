@@ -148,9 +148,3 @@ class MetricsTail:
     def _rewind(self) -> None:
         self._offset, self._number, self._before, self._scanned = 0, 0, b"", {}
         self.corrupt.clear()
-
-
-def read_records(path: Path) -> tuple[list[MetricRecord], list[CorruptLine]]:
-    """All records of a metrics.jsonl and its corrupt lines; neither for a file that is not there."""
-    tail = MetricsTail(path)
-    return tail.poll(), tail.corrupt

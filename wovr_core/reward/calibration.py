@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
 
 from wovr_core.errors import WovrError
 from wovr_core.statistics import proportion_interval, roc_area
@@ -58,6 +57,8 @@ def sigmoid(x: Floats) -> Floats:
 
 def fit_platt(logits: Floats, labels: BoolArray) -> tuple[float, float]:
     """Temperature (positive) and bias that minimise the cross-entropy (Platt 1999, with his smoothed targets)."""
+    from scipy.optimize import minimize
+
     if labels.all() or not labels.any():
         return 1.0, 0.0
     positive, negative = int(labels.sum()), int((~labels).sum())

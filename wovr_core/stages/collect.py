@@ -19,7 +19,7 @@ from wovr_core.seeding import derive_seed
 from wovr_core.stages.disk import DiskBudget, episode_bytes
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
 from wovr_core.stages.progress import Progress
-from wovr_core.stages.real_episodes import is_whole, sweep
+from wovr_core.stages.real_episodes import is_whole, sweep, versions_of
 from wovr_core.types import Episode
 
 
@@ -123,11 +123,6 @@ def run_policy_episodes(
                 config.max_steps,
             )
     return _collect(folder, jobs, run_policy, inputs, config.max_steps, config.codec)
-
-
-def versions_of(inputs: CollectInputs) -> dict[str, str]:
-    """For the stage's folder: what its episodes depend on, but for the policy."""
-    return {"env": str(inputs.env), "tasks": str(list(inputs.tasks)), "seed": str(inputs.seed)}
 
 
 def _collect(

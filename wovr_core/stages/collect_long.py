@@ -15,7 +15,7 @@ from wovr_core.execution import PolicyJob, run_policy
 from wovr_core.model_files import version_of
 from wovr_core.seeding import derive_seed
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
-from wovr_core.stages.real_episodes import make_missing
+from wovr_core.stages.real_episodes import make_missing, versions_of
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,7 @@ def run(
     config: CollectLongConfig, inputs: CollectLongInputs, out_dir: Path, on_metrics: OnMetrics = ignore_metrics
 ) -> CollectLongOutputs:
     """Episodes from training starts that no other stage uses; resumes with those that are not on disk yet."""
-    versions = {
-        "env": str(inputs.env),
-        "tasks": str(list(inputs.tasks)),
-        "policy": version_of(inputs.policy),
-        "seed": str(inputs.seed),
-    }
+    versions = versions_of(inputs) | {"policy": version_of(inputs.policy)}
     folder = StageFolder(out_dir, "collect_long", config, versions, on_metrics)
     finished = folder.outputs(CollectLongOutputs)
     if finished:

@@ -12,7 +12,7 @@ from wovr_core.execution import PolicyJob, run_policy
 from wovr_core.model_files import version_of
 from wovr_core.seeding import derive_seed
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
-from wovr_core.stages.real_episodes import make_missing
+from wovr_core.stages.real_episodes import make_missing, versions_of
 from wovr_core.statistics import proportion_interval
 
 
@@ -55,12 +55,7 @@ def run(
 ) -> EvaluateOutputs:
     """Run every trial; resumes with those that are not on disk yet."""
     version = version_of(inputs.policy)
-    versions = {
-        "env": str(inputs.env),
-        "tasks": str(list(inputs.tasks)),
-        "policy": version,
-        "seed": str(inputs.seed),
-    }
+    versions = versions_of(inputs) | {"policy": version}
     folder = StageFolder(out_dir, "evaluate", config, versions, on_metrics)
     finished = folder.outputs(EvaluateOutputs)
     if finished:

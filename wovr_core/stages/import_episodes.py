@@ -17,10 +17,10 @@ from wovr_core.data.formats.base import EpisodeReader
 from wovr_core.data.formats.conventions import Statistics, describe, episode_id, merge, to_episode
 from wovr_core.errors import WovrError
 from wovr_core.files import sha256_file
-from wovr_core.stages.collect import CollectInputs, CollectOutputs, outputs_of, versions_of
+from wovr_core.stages.collect import CollectInputs, CollectOutputs, outputs_of
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
 from wovr_core.stages.progress import Progress
-from wovr_core.stages.real_episodes import is_whole, sweep
+from wovr_core.stages.real_episodes import is_whole, sweep, versions_of
 from wovr_core.types import TaskId
 
 

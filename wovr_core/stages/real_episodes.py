@@ -8,17 +8,36 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from wovr_core.data.episode_files import SUFFIX, read_episode_summary, write_episode
 from wovr_core.envs.env_cache import EnvCache
 from wovr_core.envs.job_pool import JobPool
+from wovr_core.envs.libero import LiberoConfig
 from wovr_core.errors import CorruptFileError
 from wovr_core.stages.folder import StageFolder
 from wovr_core.stages.progress import Progress
 from wovr_core.types import Episode
 
 logger = logging.getLogger("wovr.collect")
+
+
+class Inputs(Protocol):
+    """What decides on the episodes of a stage, beside a policy."""
+
+    @property
+    def env(self) -> LiberoConfig: ...
+
+    @property
+    def tasks(self) -> tuple[int, ...]: ...
+
+    @property
+    def seed(self) -> int: ...
+
+
+def versions_of(inputs: Inputs) -> dict[str, str]:
+    """For the stage's folder: what its episodes depend on, but for the policy."""
+    return {"env": str(inputs.env), "tasks": str(list(inputs.tasks)), "seed": str(inputs.seed)}
 
 
 def make_missing(

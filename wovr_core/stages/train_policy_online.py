@@ -22,6 +22,7 @@ from wovr_core.model_files import POLICY, load_policy, save_model
 from wovr_core.rl.group_batch import of_episodes
 from wovr_core.seeding import derive_seed, numpy_generator
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
+from wovr_core.stages.real_episodes import versions_of
 from wovr_core.stages.train_policy_rl import GroupTally, PolicyRLConfig, learn
 from wovr_core.stages.training import Stateful, Training, set_learning_rate
 from wovr_core.types import Episode
@@ -79,12 +80,7 @@ def run(
 ) -> PolicyOnlineOutputs:
     """All updates; resumes after the last complete one (an update under way is run again, and counts once)."""
     policy, start_version = load_policy(inputs.policy)
-    versions = {
-        "env": str(inputs.env),
-        "tasks": str(list(inputs.tasks)),
-        "policy": start_version,
-        "seed": str(inputs.seed),
-    }
+    versions = versions_of(inputs) | {"policy": start_version}
     folder = StageFolder(out_dir, "train_policy_online", config, versions, on_metrics)
     finished = folder.outputs(PolicyOnlineOutputs)
     if finished:

@@ -12,12 +12,12 @@ from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderTiny
-from diffusers.models.unets.unet_2d_blocks import AutoencoderTinyBlock
 from torch import nn
 
 from wovr_core.errors import WovrError
-from wovr_core.world_model.transformer import GROUP
+
+GROUP = 4
+"""Frames, and actions, per latent frame."""
 
 
 class VideoCodec(Protocol):
@@ -80,6 +80,9 @@ class TinyFrameCodec(nn.Module):
     per_frame = True
 
     def __init__(self, config: AutoencoderConfig) -> None:
+        from diffusers import AutoencoderTiny
+        from diffusers.models.unets.unet_2d_blocks import AutoencoderTinyBlock
+
         super().__init__()
         if config.image_size % config.spatial:
             raise WovrError(f"image_size {config.image_size} is not a multiple of the codec's {config.spatial}")

@@ -2,6 +2,9 @@
 
 Sequence of one training window (B, 13 frames): the reference frame, 4 recent frames, 8 future ones -> L = 4 latent
 frames: reference | recent | future, future. Actions (B, 13, A): row i produced frame i.
+
+Configurations are read by every command, networks are built by few: diffusers, which takes longer to import than torch,
+waits until then.
 """
 
 from __future__ import annotations
@@ -20,8 +23,7 @@ from wovr_core.errors import UnknownNameError, WovrError
 from wovr_core.precision import autocast
 from wovr_core.types import ACTION_DIM, CHUNK, CONTEXT_FRAMES, RECENT_FRAMES
 from wovr_core.world_model import flow
-from wovr_core.world_model.autoencoder import AutoencoderConfig, TinyFrameCodec
-from wovr_core.world_model.transformer import GROUP, ActionWanTransformer
+from wovr_core.world_model.autoencoder import GROUP, AutoencoderConfig, TinyFrameCodec
 from wovr_core.world_model.wan_codec import WanCodec, WanCodecConfig
 
 CONTEXT_LATENTS = 2
@@ -119,6 +121,8 @@ class WorldModel(nn.Module):
     """Codec and transformer. Build it with `build(config)`, which seeds the weights."""
 
     def __init__(self, config: WorldModelConfig) -> None:
+        from wovr_core.world_model.transformer import ActionWanTransformer
+
         super().__init__()
         self.config = config
         wan = config.wan

@@ -7,7 +7,6 @@ moving region is right, so losses weigh it and reports state it apart.
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import binary_dilation
 
 from wovr_core.types import BoolArray, Frames
 
@@ -41,6 +40,8 @@ def moving_region(frames: Frames, threshold: int = 24, grow: int = 1) -> BoolArr
     still = background(frames).astype(np.int16)
     mask = (np.abs(frames.astype(np.int16) - still) > threshold).any(axis=-1)
     if grow:
+        from scipy.ndimage import binary_dilation
+
         mask = binary_dilation(mask, structure=np.ones((1, 2 * grow + 1, 2 * grow + 1), dtype=bool))
     return mask
 

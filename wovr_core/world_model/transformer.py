@@ -21,10 +21,8 @@ from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from torch import nn
 
 from wovr_core.types import ACTION_DIM
+from wovr_core.world_model.autoencoder import GROUP
 from wovr_core.world_model.wan_blocks import use_frame_blocks
-
-GROUP = 4
-"""Actions, and frames, per latent frame."""
 
 
 def group_actions(actions: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKLWan
 from torch import nn
 
 from wovr_core.errors import WovrError
@@ -73,6 +72,8 @@ class WanCodec(nn.Module):
     """Latents of a frame depend on the frames before it."""
 
     def __init__(self, config: WanCodecConfig) -> None:
+        from diffusers import AutoencoderKLWan
+
         super().__init__()
         self.config = config
         self.channels = config.latent_channels

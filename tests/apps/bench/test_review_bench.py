@@ -9,7 +9,6 @@ import pytest
 pytest.importorskip("gradio")
 pytest.importorskip("playwright")
 
-from apps.bench.browser import chromium_path
 from apps.bench.review import Loss, annotate, lost, made_up_run
 from workbench.review.log import ReviewLog
 from workbench.scrubber.span_log import LOG_NAME
@@ -18,7 +17,6 @@ from workbench.scrubber.span_log import LOG_NAME
 @pytest.mark.browser
 @pytest.mark.fault
 @pytest.mark.timeout(400)
-@pytest.mark.skipif(chromium_path() is None, reason="no Chromium; apt-get install chromium")
 def test_nothing_is_lost_when_the_server_is_killed_and_started_again(tmp_path: Path) -> None:
     """While a span is on its way; the item is handed in while nobody listens, and the page goes on by itself."""
     folder = made_up_run(tmp_path / "runs", 5, chunks=3, size=32)

@@ -11,13 +11,12 @@ pytest.importorskip("playwright")
 
 from playwright.sync_api import expect
 
-from apps.bench.browser import chromium, chromium_path
+from apps.bench.browser import chromium
 
 pytestmark = [
     pytest.mark.security,
     pytest.mark.browser,
     pytest.mark.timeout(180),
-    pytest.mark.skipif(chromium_path() is None, reason="no Chromium; apt-get install chromium"),
 ]
 
 

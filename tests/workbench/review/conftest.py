@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stores import address, open_store, quick_disk, sqlite_store, store
 from workbench.review.queue import ReviewQueue
 from workbench.review.ranking import QueueConfig
 from workbench.scrubber.span_log import LOG_NAME, SpanLog
 from workbench.store.indexer import Indexer
 from workbench.store.store import Store
 
-_SPEC = importlib.util.spec_from_file_location("store_conftest", Path(__file__).parents[1] / "store" / "conftest.py")
-assert _SPEC is not None
-assert _SPEC.loader is not None
-_STORE = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(_STORE)
-quick_disk, address, open_store = _STORE.quick_disk, _STORE.address, _STORE.open_store
-store, sqlite_store = _STORE.store, _STORE.sqlite_store
+__all__ = ["address", "open_store", "quick_disk", "sqlite_store", "store"]
 
 
 class Clock:

@@ -5,15 +5,24 @@ import json
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from workbench.scrubber import divergence
 from workbench.scrubber.frame_packs import unpack
 from workbench.scrubber.payload import PayloadConfig, PayloadError, from_episode, from_rollout
-from workbench.scrubber.sample import numbered_rollout, read_number
+from workbench.scrubber.sample import BITS, block, numbered_rollout
 from wovr_core.types import Episode, Rollout
 
 LOSSLESS = PayloadConfig(codec="webp-lossless")
+
+
+def read_number(picture: npt.NDArray[np.uint8], row: int) -> int:
+    """The number in row 0 (real, imagined) or row 1 (imagined, difference) of a picture (H, W, 3)."""
+    side = block(picture.shape[1])
+    middle = picture.shape[0] - side * row - side // 2 - 1
+    levels = [int(picture[middle, i * side + side // 2].max()) for i in range(BITS)]
+    return sum(1 << i for i, level in enumerate(levels) if level > 127)
 
 
 def test_the_numbers_in_the_sample_survive_packing() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.tracking.records import LineError, MetricsTail, parse_line, read_records
+from workbench.tracking.records import LineError, MetricsTail, parse_line
 from wovr_core.stages.folder import StageFolder
 
 
@@ -73,10 +73,10 @@ def test_a_torn_last_line_waits_until_it_is_whole(tmp_path):
 def test_corrupt_lines_are_reported_and_passed_over(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(line(1) + b'{"phase": "", "st' + line(2) + line(3))
-    records, corrupt = read_records(path)
-    assert steps(records) == [("", 1), ("", 3)]
-    assert [c.number for c in corrupt] == [2]
-    assert "metrics.jsonl line 2: not JSON" in str(corrupt[0])
+    tail = MetricsTail(path)
+    assert steps(tail.poll()) == [("", 1), ("", 3)]
+    assert [c.number for c in tail.corrupt] == [2]
+    assert "metrics.jsonl line 2: not JSON" in str(tail.corrupt[0])
 
 
 def test_each_step_comes_once_though_a_resumed_stage_writes_it_again(tmp_path):

@@ -14,13 +14,12 @@ pytest.importorskip("playwright")
 
 from playwright.sync_api import expect
 
-from apps.bench.browser import chromium, chromium_path
+from apps.bench.browser import chromium
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.timeout(300),
     pytest.mark.xdist_group("jupyter"),
-    pytest.mark.skipif(chromium_path() is None, reason="no Chromium; apt-get install chromium"),
 ]
 SLOW = 90_000
 GALLERY = """\

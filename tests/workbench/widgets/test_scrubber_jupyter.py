@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Iterator
-from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,14 +12,14 @@ pytest.importorskip("anywidget")
 pytest.importorskip("jupyterlab")
 pytest.importorskip("playwright")
 
-from apps.bench.browser import chromium, chromium_path
+import scrubber_checks as checks
+from apps.bench.browser import chromium
 from workbench.scrubber.span_log import SpanLog
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.timeout(300),
     pytest.mark.xdist_group("jupyter"),
-    pytest.mark.skipif(chromium_path() is None, reason="no Chromium; apt-get install chromium"),
 ]
 
 CELL = """\
@@ -31,30 +28,6 @@ from workbench.widgets import Scrubber
 rollout, real = numbered_rollout(64, 64, name="numbered")
 scrubber = Scrubber(rollout, real, log="annotations.jsonl", author="nb", success_threshold=0.9)
 scrubber"""
-
-
-def _checks() -> ModuleType:
-    path = Path(__file__).parents[1] / "scrubber" / "checks.py"
-    spec = importlib.util.spec_from_file_location("scrubber_checks", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["scrubber_checks"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-checks = _checks()
-SHARED = [
-    "frames_are_exact",
-    "pixels_are_exact",
-    "panes_stay_in_lockstep",
-    "keys_move_the_clock",
-    "spans_reach_python",
-    "pointer_draws_and_resizes",
-    "notes_are_inert",
-    "keyboard_reaches_everything",
-]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +47,7 @@ def driver(lab: SimpleNamespace) -> Iterator[Any]:
         yield driver
 
 
-@pytest.mark.parametrize("name", SHARED)
+@pytest.mark.parametrize("name", checks.SHARED)
 def test_scrubber_in_jupyter(driver: Any, name: str) -> None:
     getattr(checks, name)(driver)
 

@@ -5,7 +5,6 @@ with the implementation but the checkpoint's file.
 """
 
 import math
-import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch.nn.functional as F
 from accelerate import init_empty_weights
 from safetensors.torch import load_file, save_file
 
+from openvla_source import CONFIG, DINO, SIGLIP, STATISTICS, write_published
 from wovr_core.adapters import LoRAConfig, add_adapters, merge_adapters, trainable
 from wovr_core.checkpoints import load_checkpoint
 from wovr_core.data.keyframe_files import write_keyframes
@@ -39,9 +39,6 @@ from wovr_core.world_model.autoencoder import AutoencoderConfig
 from wovr_core.world_model.env import ImaginationConfig, WorldModelEnv
 from wovr_core.world_model.model import WorldModelConfig
 from wovr_core.world_model.model import build as build_world_model
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-from openvla_source import CONFIG, DINO, SIGLIP, STATISTICS, write_published
 
 
 @pytest.fixture(scope="module")

@@ -1,19 +1,16 @@
 """RLinf's reward models: published names, independent numbers, files read without running anything in them."""
 
 import pickle
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from rlinf_reference import trunk
 from wovr_core.errors import CorruptFileError, UnknownNameError, WovrError
 from wovr_core.reward.rlinf import ResnetReward, TaskEmbedReward, from_state
 from wovr_core.world_model.rlinf import load_state
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-from rlinf_reference import trunk
 
 TASKS = ["turn on the stove", "open the drawer", "put the bowl on the plate"]
 

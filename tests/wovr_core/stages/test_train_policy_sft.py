@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 import pytest
 import torch
 
+from format_sources import small_episode
+from openvla_source import CONFIG, write_published
 from wovr_core.adapters import LoRAConfig
 from wovr_core.checkpoints import load_checkpoint, newest_complete, read_manifest
 from wovr_core.config import override, to_dict
@@ -35,10 +36,6 @@ from wovr_core.world_model.autoencoder import AutoencoderConfig
 from wovr_core.world_model.env import ImaginationConfig, WorldModelEnv
 from wovr_core.world_model.model import WorldModelConfig
 from wovr_core.world_model.model import build as build_world_model
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-from format_sources import small_episode
-from openvla_source import CONFIG, write_published
 
 ADAPTERS = LoRAConfig(rank=2, alpha=4, targets=("q_proj", "v_proj"))
 TINY = TinyVLAConfig(image_size=32, width=16, blocks=1, keypoints=8, hidden=32, text=16)

@@ -7,9 +7,7 @@ is diffusers'.
 import itertools
 import math
 import re
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +16,7 @@ from diffusers import AutoencoderKLWan
 from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers
 from safetensors.torch import load_file, save_file
 
+from rlinf_reference import reference_chunk, reference_velocity
 from wovr_core import recipes
 from wovr_core.errors import CorruptFileError, WovrError
 from wovr_core.types import NULL_ACTION
@@ -26,9 +25,6 @@ from wovr_core.world_model.model import build
 from wovr_core.world_model.pretrained import PretrainedConfig, build_empty, build_pretrained
 from wovr_core.world_model.rlinf import RLINF_WORLD_MODEL, read_world_model, write_world_model
 from wovr_core.world_model.wan_keys import PREFIX, TRANSFORMER, VAE, to_diffusers, to_wan
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-from rlinf_reference import reference_chunk, reference_velocity
 
 FILES = ("model-00001.safetensors", "Wan2.2_VAE.pth")
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wovr_core import plugins
-from wovr_core.data.formats.base import EpisodeReader
 from wovr_core.errors import WovrError
+
+if TYPE_CHECKING:
+    from wovr_core.data.formats.base import EpisodeReader
 
 READERS = {
     "libero": ("wovr_core.data.formats.libero_hdf5", "LiberoReader"),

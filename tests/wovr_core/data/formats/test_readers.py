@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
+from format_sources import TASK, small_episode, write_libero, write_wmpo
 from wovr_core.data.formats import guess_format, open_reader
 from wovr_core.data.formats.base import Conventions, ForeignFileError, clips
 from wovr_core.data.formats.conventions import to_episode
@@ -29,9 +29,6 @@ from wovr_core.data.formats.sandbox import Sandbox, SandboxConfig, SandboxedRead
 from wovr_core.data.segments import keyframe
 from wovr_core.errors import UnknownNameError, WovrError
 from wovr_core.types import NULL_ACTION
-
-sys.path.insert(0, str(Path(__file__).parents[3]))
-from format_sources import TASK, small_episode, write_libero, write_wmpo
 
 
 def test_liberos_own_rows_show_what_their_action_led_to(tmp_path: Path, sandbox: Sandbox) -> None:

@@ -6,19 +6,16 @@ import builtins
 import io
 import os
 import pickle
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from format_sources import npy
 from wovr_core.data.formats.base import ForeignFileError
 from wovr_core.data.formats.restricted import RefusedError, load_npy, load_pickle, resolve
 from wovr_core.data.formats.sandbox import Sandbox
-
-sys.path.insert(0, str(Path(__file__).parents[3]))
-from format_sources import npy
 
 
 class Calls:

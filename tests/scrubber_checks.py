@@ -16,6 +16,10 @@ from workbench.scrubber.sample import BITS, numbered_rollout
 from workbench.scrubber.spans import Span
 
 FRAMES = 513
+SHARED = (
+    "frames_are_exact", "pixels_are_exact", "panes_stay_in_lockstep", "keys_move_the_clock", "spans_reach_python",
+    "pointer_draws_and_resizes", "notes_are_inert", "keyboard_reaches_everything",
+)  # fmt: skip
 XSS = '<img src=x onerror="window.__xss=1"><script>window.__xss=1</script>${window.__xss=1}{{window.__xss}}'
 
 # In the page: s is the scrubber; read(pane) gives the numbers in the two rows of blocks of a pane's canvas.
