@@ -118,16 +118,16 @@ def units(config: StudyConfig) -> list[Unit]:
                 raise UnknownNameError("suite", suite.suite, SUITES)
             recipe = replace(config.recipe, tasks=suite.tasks, env=replace(config.recipe.env, suite=suite.suite))
             check(recipe)
-            found += [Unit(suite, name, seed, recipe) for name in names if _wanted(config, suite, name)]
+            found += [Unit(suite, name, seed, recipe) for name in names if _wanted(config, suite, name, seed)]
     if config.recipe.evaluate.temperature == 0:
         # The base policy is the same for all seeds, and acting greedily it does the same: one row says it all.
         found = [u for u in found if u.name != "base" or u.seed == config.seeds[0]]
     return found
 
 
-def _wanted(config: StudyConfig, tasks: SuiteTasks, name: str) -> bool:
-    if config.study == "corrections" and name in NOISY and tasks != config.suites[0]:
-        return False  # wrong flags are studied on one suite
+def _wanted(config: StudyConfig, tasks: SuiteTasks, name: str, seed: int) -> bool:
+    if config.study == "corrections" and name in NOISY and (tasks, seed) != (config.suites[0], config.seeds[0]):
+        return False  # wrong flags are studied on one suite, with one seed
     suite = tasks.suite
     suites = {s.suite for s in config.suites}
     by_suite = [w for w in config.only if w in suites]

@@ -15,14 +15,14 @@ from wovr_core.data.keyframe_files import read_keyframes
 from wovr_core.files import read_json
 
 
-def test_units_are_suites_and_noise_is_swept_on_the_first():
+def test_units_are_suites_and_noise_is_swept_on_the_first_with_one_seed():
     suites = (SuiteTasks("libero_object", (0, 4)), SuiteTasks("libero_goal", (1,)))
     config = StudyConfig("corrections", recipes.get("smoke"), suites, seeds=(0, 1))
     found = units(config)
     assert [str(u) for u in found[:3]] == [f"libero_object {arm} seed 0" for arm in ("none", "control", "flagged")]
     assert all(u.recipe.tasks == u.suite.tasks for u in found)
-    assert {u.suite.suite for u in found if u.name.startswith("flagged_")} == {"libero_object"}
-    assert len(found) == 2 * (5 + 3)
+    assert {(u.suite.suite, u.seed) for u in found if u.name.startswith("flagged_")} == {("libero_object", 0)}
+    assert len(found) == 5 + 3 * 3
     assert len({u.config("corrections") for u in found}) == len(found)
     only = units(replace(config, only=("control",), seeds=(1,)))
     assert [str(u) for u in only] == ["libero_object control seed 1", "libero_goal control seed 1"]
