@@ -18,6 +18,7 @@ help:
 	@echo "make clean   remove .venv, caches and what make docs wrote"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
+	@echo "Installing into $(VENV): several minutes and 5 GB, most of both for PyTorch. pip is quiet unless something fails."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[app,notebook,postgres,ray,tracking,data,large,robot,docs,dev]"
 	@touch $@
@@ -58,6 +59,7 @@ test-notebooks: install
 
 # The site, from docs/ and from what the code says of itself; needs no network.
 docs: install
+	@echo "Building the site: a minute or two, in silence unless something is wrong."
 	$(BIN)/sphinx-build -q -W --keep-going docs docs/_build
 	@echo "docs/_build/index.html"
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from apps.commands import GROUPS
 from apps.doctor_data import add_data_doctor
 from apps.parsing import EXIT_USER, Parser
+from wovr_core import __version__
 from wovr_core.errors import Interrupted, UnknownNameError, WovrError
 
 EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
@@ -21,7 +22,11 @@ EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 1 (a check failed), 2 (bad input) or 130 (Ctrl-C)."""
     parser = build_parser()
-    arguments = parser.parse_args(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
+    if not words:
+        parser.print_help()
+        return EXIT_USER
+    arguments = parser.parse_args(words)
     logging.basicConfig(
         level=logging.DEBUG if arguments.verbose else logging.INFO, format="%(message)s", stream=sys.stderr
     )
@@ -59,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="WoVR workbench: reinforcement learning of robot policies inside learned world models.",
         epilog="Start with `wovr demo`. Runs and caches live under WOVR_HOME (default ~/.cache/wovr).",
     )
+    parser.add_argument("--version", action="version", version=f"wovr {__version__}")
     parser.set_defaults(verbose=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
 
@@ -97,7 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
     app.add_argument("--port", type=int, default=7860, help="first port to try (default: 7860)")
     app.add_argument("--no-browser", action="store_true", help="do not open a browser")
     app.add_argument("--robot", metavar="NAME", help="let the page Robot arm this robot; `lab` is the simulated one")
-    app.add_argument("--demo", action="store_true", help="show the newest demo run")
+    app.add_argument("--demo", action="store_true", help="show the newest demo run, or else the run that comes along")
     app.add_argument("--auth", action="store_true", help="let nobody in without signing in, on this machine too")
     app.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate, PEM; with --tls-key")
     app.add_argument("--tls-key", type=Path, metavar="FILE", help="its private key, PEM, without a passphrase")
@@ -113,7 +119,7 @@ def build_parser() -> argparse.ArgumentParser:
     app.set_defaults(function=_app)
 
     bench = commands.add_parser("bench", parents=[common], help="measure something, side by side with a baseline")
-    bench.add_argument("name", metavar="NAME", help="what to measure (see `wovr bench list`)")
+    bench.add_argument("name", metavar="NAME", nargs="?", default="list", help="what to measure (default: list them)")
     bench.add_argument("--json", action="store_true", help="print a JSON array of rows in place of a table")
     bench.set_defaults(function=_bench)
 
@@ -243,7 +249,7 @@ def _bench(arguments: argparse.Namespace) -> int:
             print(f"{name:10s} {bench.describe(name)}")
         return EXIT_OK
     if arguments.name not in bench.BENCHES:
-        raise UnknownNameError("bench", arguments.name, bench.BENCHES)
+        raise UnknownNameError("bench", arguments.name, ["list", *bench.BENCHES])
     rows = bench.run(arguments.name)
     print(json.dumps(rows, indent=2) if arguments.json else bench.table(rows))
     return EXIT_OK

@@ -1,5 +1,6 @@
 """The documentation site: `make docs`, or `sphinx-build -W --keep-going docs docs/_build`. It needs no network."""
 
+import logging
 import sys
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import docstrings  # noqa: E402
 import generate  # noqa: E402
 
 import wovr_core  # noqa: E402
+
+# robosuite advises users of its own to set up macros; whoever builds this site needs none.
+logging.getLogger("robosuite_logs").addFilter(lambda record: record.levelno >= logging.ERROR)
 
 project = "WoVR Workbench"
 author = "The WoVR Workbench contributors"

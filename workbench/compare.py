@@ -112,15 +112,23 @@ def rate(successes: int, trials: int) -> dict[str, Any]:
 
 
 def evaluations(runs: Mapping[str, Path]) -> list[Evaluation]:
-    """Every finished evaluation of these runs, in the order of the runs, then of the pipeline.
+    """Every finished evaluation of these runs, in the order of the runs, then of the pipeline; others by their time.
 
     Args:
         runs: name -> folder.
     """
+    from wovr_core.pipeline import STAGES
+
+    place = {stage: n for n, stage in enumerate(STAGES)}  # files that came from elsewhere have any times
+
+    def order(outputs: Path) -> tuple[int, int, str]:
+        stage = outputs.parent.name
+        return (place.get(stage, len(place)), 0 if stage in place else outputs.stat().st_mtime_ns, stage)
+
     found = []
     for name, path in runs.items():
         titles = version_titles(find_checkpoints(path))
-        stages = sorted(path.glob("*/outputs.json"), key=lambda p: (p.stat().st_mtime_ns, p.parent.name))
+        stages = sorted(path.glob("*/outputs.json"), key=order)
         found += [e for p in stages if (e := _read(name, p.parent, titles)) is not None]
     return found
 

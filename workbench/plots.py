@@ -53,18 +53,22 @@ def closed_loop_quality(quality: Mapping[str, Any]) -> go.Figure:
 def divergence(rows: Sequence[Mapping[str, Any]]) -> go.Figure:
     """Imagined against real frames of every audited rollout, over depth."""
     figure = empty_figure("Imagined against real, the same actions", "imagined frames", "mean |difference| (0-255)")
+    named: set[str] = set()
     for row in rows:
         false = row["imagined_success"] and not row["real_success"]
+        name = "false success" if false else "other"
         figure.add_scatter(
             y=row["divergence"],
             mode="lines",
             line={"color": RED if false else GREY, "width": 1.6 if false else 0.8},
             opacity=0.9 if false else 0.45,
-            name="false success" if false else "other",
+            name=name,
+            legendgroup=name,
             text=row["rollout_id"],
             hoverinfo="text+y",
-            showlegend=False,
+            showlegend=name not in named,  # once for all lines of its colour
         )
+        named.add(name)
     return figure
 
 
@@ -86,6 +90,7 @@ def success_rates(rates: Mapping[str, tuple[int, int]], title: str) -> go.Figure
             },
             text=[f"{k}/{n}"],
             textposition="inside",
+            insidetextanchor="start",  # at the bar's foot: the interval is drawn across its top
             showlegend=False,
         )
     figure.update_yaxes(range=[0, 100])

@@ -25,6 +25,8 @@ LANES: dict[str, str] = {
     "corrections": "corrections",
 }
 """Kind -> what a lane of the drawing is called, from above."""
+ONE = {"policy": "policy", "reward": "reward classifier", "world_model": "world model"}
+"""Kind -> one of its versions that no stage here has named."""
 MOST = 2000
 """Nodes in one drawing; the newest runs' come first."""
 
@@ -116,13 +118,18 @@ def version_graph(session: Session, runs: Collection[int], run: str | None = Non
     edges = [edge for edge in edges if all(end in kept for end in _ends(edge))]
     titles = titles_of(session, runs)
     nodes = [
-        Node(kind, version, titles.get((kind, version), f"{LANES.get(kind, kind)} · {version[:8]}"), 0, 0,
+        Node(kind, version, titles.get((kind, version), _unnamed(kind, version)), 0, 0,
              list(made.get((kind, version), ())))
         for kind, version in known if (kind, version) in kept
     ]  # fmt: skip
     _count(session, runs, nodes)
     lanes = _place(nodes, edges)
     return Graph(nodes, edges, lanes, len(known) - len(kept))
+
+
+def _unnamed(kind: str, version: str) -> str:
+    """What a version that comes from elsewhere is called."""
+    return f"{ONE.get(kind) or LANES.get(kind, kind)} · {version[:8]}"
 
 
 def _around(session: Session, versions: Iterable[str]) -> set[Edge]:

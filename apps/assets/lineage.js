@@ -190,7 +190,7 @@ class Page {
       const own = graph.nodes.filter((node) => node.kind === kind);
       return {
         x: own.map((n) => n.x), y: own.map((n) => n.y), customdata: own.map((n) => n.id), mode: "markers+text", showlegend: false, hoverinfo: "text",
-        text: own.map((n) => (MODELS.has(kind) ? this.plain(n.title.split(" · ")[0].slice(0, 16)) : "")), textposition: "top center", textfont: { size: 12, color: token("text") }, cliponaxis: false,
+        text: own.map((n) => (MODELS.has(kind) ? this.plain(n.title.split(" · ")[0].slice(0, 20)) : "")), textposition: "top center", textfont: { size: 12, color: token("text") }, cliponaxis: false,
         hovertext: own.map((n) => this.plain(`${n.title}\n${n.made[0] ? `${n.made[0].run} · ${n.made[0].stage}` : "from elsewhere"}`)),
         marker: { size: own.map((n) => (n.id === chosen ? 18 : 12)), symbol: (KINDS[kind] ?? [0, "circle"])[1], color: colour(kind), opacity: own.map((n) => (near.has(n.id) ? 1 : .35)),
           line: { width: own.map((n) => (n.id === chosen ? 2 : 0)), color: token("text") } },

@@ -9,6 +9,7 @@ import pytest
 
 from apps import bench
 from apps.cli import main
+from wovr_core import __version__
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +49,7 @@ def complaint(capsys, *argv) -> str:
         (["recipes", "dem"], "unknown recipe 'dem'"),
         (["report", "--run", "nothing"], "there is no run at"),
         (["bench", "rendr"], "unknown bench 'rendr'; did you mean 'render'?"),
+        (["bench", "lst"], "unknown bench 'lst'; did you mean 'list'?"),
         (["benhc"], "unknown command 'benhc'; did you mean 'bench'?"),
         (["jobs", "submti"], "unknown command 'submti'; did you mean 'submit'?"),
         (["run", "pipeline", "--recpie", "demo"], "wovr run: unknown option '--recpie'; did you mean '--recipe'?"),
@@ -149,9 +151,24 @@ def test_recipes_are_listed_and_printed(capsys):
     assert json.loads(capsys.readouterr().out)["name"] == "demo"
 
 
+def test_without_a_command_the_commands_are_listed(capsys):
+    assert main([]) == 2
+    assert "the whole loop at small scale" in capsys.readouterr().out
+
+
+def test_the_version_is_printed(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"wovr {__version__}\n"
+
+
 def test_benches_say_what_they_measure(capsys):
+    assert main(["bench"]) == 0
+    listed = capsys.readouterr().out
     assert main(["bench", "list"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    assert capsys.readouterr().out == listed
+    lines = listed.splitlines()
     assert len(lines) == len(bench.BENCHES)
     assert all(len(line.split(maxsplit=1)[1]) > 20 for line in lines)
 

@@ -18,7 +18,7 @@ from wovr_core.errors import WovrError
 
 ROOT = Path(__file__).parent.parent.parent
 FENCE = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```", re.M | re.S)
-INLINE = re.compile(r"`(wovr [a-z][^`]*)`")
+INLINE = re.compile(r"(?<!`)`((?:wovr|make) [a-z][^`]*)`")
 OTHERS = {"source", "openssl", "conda", "pip", "jupyter", "franky-sim", "apt-get", "git", "cd", "sudo", "export"}
 """Programs that are not ours; the files that they are handed are looked for where they can be."""
 
@@ -40,6 +40,15 @@ def documents() -> list[Path]:
     return [ROOT / "README.md", *sorted(p for p in (ROOT / "docs").rglob("*.md") if "generated" not in p.parts)]
 
 
+def other_texts() -> list[Path]:
+    """What else tells people what to type: lessons, help, messages, pages' scripts, and pages that are generated."""
+    kinds = {".py", ".js", ".html", ".txt", ".json", ".md", ".yml"}
+    found = [p for folder in ("apps", "workbench", "wovr_core", "docs", "notebooks", "results", "tools")
+             for p in sorted((ROOT / folder).rglob("*")) if p.suffix in kinds]  # fmt: skip
+    built = {"generated", "_build", "_static", "node_modules", ".ipynb_checkpoints"}
+    return [p for p in [*found, ROOT / "environment.yml"] if p not in documents() and not built & set(p.parts)]
+
+
 def blocks(text: str, *languages: str) -> list[str]:
     """The fenced blocks of these languages."""
     return [body for language, body in FENCE.findall(text) if language in languages]
@@ -59,6 +68,16 @@ def commands(text: str, where: str) -> Iterator[Command]:
                     words = []
                 else:
                     words.append(word)
+
+
+def inline(text: str, where: str) -> list[Command]:
+    """The commands that stand within sentences, as `wovr x` does here; they may be shortened."""
+    return [Command(where, tuple(found.split())) for found in INLINE.findall(text)]
+
+
+def shortened_problem(command: Command) -> str:
+    """What is wrong with a command of a sentence: it has to exist, and to have the options that are named."""
+    return problem(command) if command.words[0] == "make" else known_prefix(list(command.words[1:]))
 
 
 @cache
@@ -105,7 +124,7 @@ def _wovr(words: list[str]) -> str:
 
 
 def known_prefix(words: list[str]) -> str:
-    """Whether the words name a command (and its verb, where it has verbs); what follows is not looked at."""
+    """Whether the words name a command (and its verb, where it has verbs) and options of it."""
     at: argparse.ArgumentParser = parser()
     for word in words:
         choices = next((a.choices for a in at._actions if isinstance(a, argparse._SubParsersAction)), None)
@@ -114,7 +133,9 @@ def known_prefix(words: list[str]) -> str:
         if word not in choices:
             return f"{at.prog} has no {word!r}"
         at = choices[word]
-    return ""
+    options = [found[1] for word in words if (found := re.match(r"(--[a-z][a-z-]*[a-z])(?![\w-])", word))]
+    unknown = [option for option in options if option not in at._option_string_actions]
+    return f"{at.prog} has no option {unknown[0]}" if unknown else ""
 
 
 def _names(arguments: argparse.Namespace) -> str:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from doc_commands import ROOT, Command, blocks, commands, documents, known_prefix, problem
+from doc_commands import ROOT, Command, blocks, commands, documents, inline, other_texts, problem, shortened_problem
 
 from apps import cli
 
@@ -30,7 +30,7 @@ def all_commands() -> list[Command]:
 def test_every_command_is_one(path: Path) -> None:
     text = path.read_text()
     found = {c.text: problem(c) for c in commands(text, path.name)}
-    found |= {line: known_prefix(line.split()[1:]) for line in re.findall(r"`(wovr [a-z][^`]*)`", text)}
+    found |= {c.text: shortened_problem(c) for c in inline(text, path.name)}
     assert not {text: reason for text, reason in found.items() if reason}
 
 
@@ -54,6 +54,28 @@ def test_every_command_is_one(path: Path) -> None:
 def test_a_wrong_command_is_found(wrong: str) -> None:
     [command] = commands(f"```bash\n{wrong}   # a comment\n```", "here")
     assert problem(command)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["wovr stor", "wovr store verify", "wovr app --robots NAME", "wovr jobs submit sft --bakend ray", "make dmo"],
+)
+def test_a_wrong_command_of_a_sentence_is_found(wrong: str) -> None:
+    [command] = inline(f"Type `{wrong}` and wait.", "here")
+    assert shortened_problem(command)
+
+
+def test_a_shortened_command_of_a_sentence_is_none() -> None:
+    found = inline(
+        "`wovr export`, `wovr jobs submit ... --backend ray`, `wovr track RUN --to wandb`, `make demo`", "here"
+    )
+    assert [shortened_problem(c) for c in found] == [""] * 4
+
+
+def test_every_command_that_code_lessons_and_messages_name_is_one() -> None:
+    named = [c for path in other_texts() for c in inline(path.read_text(), str(path.relative_to(ROOT)))]
+    assert len({c.where for c in named}) > 30, "lessons, help and messages name commands"
+    assert not {(c.where, c.text): reason for c in named if (reason := shortened_problem(c))}
 
 
 def test_several_commands_of_a_line_are_all_read() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -130,6 +131,14 @@ def test_evaluations_are_found_and_named_and_broken_ones_passed_over(tmp_path: P
     assert episode_path(runs, found, (0, 1)).name == "libero_object-0-init01.safetensors"
     with pytest.raises(UnknownNameError):
         episode_path(runs, found, (0, 2))
+
+
+def test_evaluations_are_in_the_order_of_the_pipeline_then_of_time(tmp_path: Path) -> None:
+    stages = ["later", "evaluate", "evaluate_base", "again"]
+    for age, stage in enumerate(stages):  # as unpacked: the last one first
+        evaluate(tmp_path / "a", stage, {"0": [True]})
+        os.utime(tmp_path / "a" / stage / "outputs.json", (1000 + age, 1000 + age))
+    assert [e.stage for e in evaluations({"a": tmp_path / "a"})] == ["evaluate_base", "evaluate", "later", "again"]
 
 
 @pytest.mark.security

@@ -60,6 +60,15 @@ def test_who_made_what_over_runs(catalogue: Catalogue) -> None:
     assert titles["episodes:e0"].startswith("real episodes")
 
 
+def test_a_version_from_elsewhere_is_called_by_its_kind(tmp_path: Path, make_run: Callable[..., Path]) -> None:
+    run = make_run(tmp_path, "c")
+    checkpoint(run, "rl_evolved", "policy", "p9", parent="0123456789ab", world_model="w9", reward="c9")
+    titles = {node.id: node.title for node in graph_of(Catalogue(CatalogueConfig(runs=tmp_path))).nodes}
+    assert titles["policy:0123456789ab"] == "policy · 01234567"
+    assert titles["world_model:w9"] == "world model · w9"
+    assert titles["reward:c9"] == "reward classifier · c9"
+
+
 def test_a_version_is_called_by_the_stage_that_made_it_first(catalogue: Catalogue, tmp_path: Path) -> None:
     """A refinement that was no better hands on the world model it had: it is the first one still."""
     checkpoint(tmp_path / "a", "refine", "world_model", "w1", episodes="e0,e1")

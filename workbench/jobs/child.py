@@ -158,12 +158,16 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def sweep(job: str, patience: float, also: Sequence[ProcessKey] = ()) -> int:
+def sweep(job: str, patience: float, also: Sequence[ProcessKey] = (), grace: float = 0.0) -> int:
     """End every process of a job: SIGTERM, after `patience` seconds SIGKILL. Returns how many there were.
 
-    They are looked for until none is found, since one that dies may have started another.
+    They are looked for until none is found, since one that dies may have started another. Those that end by
+    themselves within `grace` seconds, as Python's own helpers do once their parent is gone, are left to it.
     """
     ended: set[ProcessKey] = set()
+    waited = time.monotonic() + grace
+    while time.monotonic() < waited and family(job, [os.getpid()]):
+        time.sleep(0.05)
     deadline = time.monotonic() + patience
     while True:
         found = {*family(job, [os.getpid()]), *(key for key in also if key.alive())}

@@ -224,7 +224,7 @@ def _reap(pid: int) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Start or stop the cluster of this WOVR_HOME; `wovr jobs --backend ray` then finds it."""
+    """Start or stop the cluster of this WOVR_HOME; `wovr jobs submit ... --backend ray` then finds it."""
     parser = argparse.ArgumentParser(prog="ray_cluster", description=main.__doc__)
     parser.add_argument("action", choices=("start", "stop"))
     parser.add_argument("--cpus", type=int, default=os.cpu_count() or 1)

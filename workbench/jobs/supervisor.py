@@ -125,9 +125,9 @@ class Supervisor:
                 self._saw_memory(child.memory_mb(self.folder.id))
                 next_sample = time.monotonic() + SAMPLE_EVERY
             self.waker.wait(max(0.0, next_sample - time.monotonic()), child)
-        left = sweep(self.folder.id, patience=2.0)
+        left = sweep(self.folder.id, patience=2.0, grace=1.0)
         if left:
-            self.folder_says(f"ended {left} processes that it had left behind")
+            self.folder_says(f"ended {left} process{'' if left == 1 else 'es'} that it had left behind")
         ended = child.ended() if child.exit_code is not None else self._unseen()
         self.state = replace(self.state, cpu_seconds=child.cpu_seconds)
         if child.largest_mb is not None:  # it may have ended before the first sample

@@ -70,7 +70,7 @@ class Record(Base):
     size: Mapped[int] = mapped_column(BigInteger)
     mtime_ns: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str | None]
-    """As the stage's own index.json has it, or as `wovr store verify` found it."""
+    """As the stage's own index.json has it, or as `wovr store rebuild --verify` found it."""
     broken: Mapped[str | None]
     """Why the file cannot be read."""
     annotation_key: Mapped[str]

@@ -323,7 +323,7 @@ export class LaunchForm {
     }
     this.sent = answer.job.id;
     ui.launch.textContent = "Launched";
-    ui.state.textContent = `Job ${answer.job.id} is ${answer.job.state}.`;
+    ui.state.textContent = `Handed in as job ${answer.job.id}.`;
     ui.again.hidden = false;
     this.launched(answer.job);
     this.check();

@@ -27,8 +27,9 @@ class KeyframeConfig:
     failure_share: float = 0.7
     """Share of the others that come from failed episodes, as far as there are any."""
     lead_min: int = 4
+    """Fewest actions before the decisive moment at which to start; drawn uniformly up to `lead_max`."""
     lead_max: int = 20
-    """Actions before the decisive moment at which to start, drawn uniformly."""
+    """Most actions before the decisive moment at which to start."""
     divergence_threshold: float = 10.0
     """Mean absolute pixel difference of imagined and real frame, of 255, that counts as divergence."""
 

@@ -42,7 +42,7 @@ class LiberoConfig(Pluggable):
     own_kind: ClassVar[str] = "libero"
 
     suite: str = "libero_object"
-    """A name of `libero_suites.SUITES`."""
+    """libero_spatial, libero_object, libero_goal, libero_10 (LIBERO-Long) or libero_90."""
     size: int = 64
     """H = W of the frames, in pixels."""
     profile: Profile = "fast"
@@ -50,7 +50,7 @@ class LiberoConfig(Pluggable):
     camera: str = "agentview"
     """A camera of the scene: LIBERO's policies look through "agentview", which stands opposite the arm."""
     view: str = "full"
-    """Which part of the camera's picture: a name of `libero_render.VIEWS`."""
+    """Which part of the camera's picture: "full"; or "workspace", made for LIBERO-Object: what the arm reaches."""
     settle_steps: int = 10
     """Steps of NULL_ACTION after each reset. Resets leave the gripper half open and objects a little above
     the ground; four steps open the gripper's command fully, and by ten the objects lie still. OpenVLA's
@@ -58,7 +58,7 @@ class LiberoConfig(Pluggable):
     joint_noise: float = 0.02
     """Deviation (rad, Gaussian) of each arm joint at a training start: that of LIBERO's evaluation states."""
     streams: tuple[str, ...] = ()
-    """What `LiberoEnv.streams` draws beside the frame: names of `libero_streams.STREAMS`."""
+    """What is drawn and stored beside the frame: any of "wrist", "depth", "segmentation"."""
 
     def __post_init__(self) -> None:
         if self.suite not in libero_suites.SUITES:

@@ -22,6 +22,7 @@ class LabelConfig:
     tail: int = 30
     """Last frames of a failed episode that are hard negatives: it looks finished and is not."""
     hard_weight: float = 2.0
+    """Weight of a hard negative in the loss, where every other frame has 1."""
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ class CollectPolicyConfig:
     temperature: float = 1.0
     max_steps: int = 160
     codec: Codec = "auto"
-    """As in CollectConfig."""
+    """How frames and streams are stored, always lossless; see `data.array_codecs`."""
 
     def __post_init__(self) -> None:
         check_codec(self.codec)

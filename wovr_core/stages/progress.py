@@ -37,16 +37,16 @@ class Progress:
             self._bar.update(count)
         elif not self._silent and time.monotonic() - self._said > QUIET_INTERVAL:
             self._said = time.monotonic()
-            left = (self.total - self._done) / max(1e-9, self.rate)
-            logger.info(
-                "%s: %d/%d, %.1f %s/s, %.0f s left",
-                self.label,
-                self._done,
-                self.total,
-                self.rate,
-                self.unit,
-                left,
-            )
+            logger.info("%s: %d/%d%s", self.label, self._done, self.total, self._pace())
+
+    def _pace(self) -> str:
+        """Throughput and time left; neither after a single unit, which carries what starting cost."""
+        done, left = self._done - self._initial, self.total - self._done
+        if done < 2:
+            return ""
+        speed = f"{self.rate:.1f} {self.unit}/s" if self.rate >= 1 else f"{1 / self.rate:.1f} s/{self.unit}"
+        seconds = left / self.rate
+        return f", {speed}, " + (f"{seconds:.0f} s left" if seconds < 120 else f"{seconds / 60:.0f} min left")
 
     def show(self, metrics: Mapping[str, float]) -> None:
         """Two or three numbers beside the bar."""

@@ -43,6 +43,8 @@ def main() -> int:
         subprocess.run([sys.executable, "-S", "-c", f"import os\nif not os.fork():\n os.setsid()\n {deaf}"], check=True)
         print("awake", flush=True)
         time.sleep(seconds)
+    elif mode == "helper":  # one that goes a moment after its parent, as multiprocessing's resource tracker does
+        subprocess.Popen([sys.executable, "-S", "-c", f"import time; time.sleep({seconds}); print('helped')"])
     elif mode == "count":  # how often it was started
         with open(note, "a") as file:
             file.write(f"{os.getpid()}\n")

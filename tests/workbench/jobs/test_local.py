@@ -96,6 +96,13 @@ def test_what_cannot_be_started_fails_with_the_reason(local, probe, home):
     assert "/nonexistent/program" in status.reason
 
 
+def test_what_ends_by_itself_in_time_was_not_left_behind(local, probe):
+    job = local.submit(probe("helper", seconds=0.3), "k")
+    assert contract.wait(local, job, 20).state is JobState.SUCCEEDED
+    assert "helped" in local.logs(job).text
+    assert "left behind" not in local.logs(job).text
+
+
 def test_leftovers_are_ended_when_a_job_ends_by_itself(local, probe):
     job = local.submit(probe("brood", seconds=0.2), "k")
     assert contract.wait(local, job, 20).state is JobState.SUCCEEDED

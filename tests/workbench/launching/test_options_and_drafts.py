@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 from workbench.launching.drafts import DraftError, launchable, read_draft
-from workbench.launching.options import options, search
+from workbench.launching.options import options, search, walk
 from wovr_core import recipes
-from wovr_core.config import override
+from wovr_core.config import override, to_dict
+from wovr_core.envs.libero_render import VIEWS
+from wovr_core.envs.libero_streams import STREAMS
+from wovr_core.envs.libero_suites import SUITES
 from wovr_core.errors import UnknownNameError
 from wovr_core.pipeline import STAGES
 
@@ -35,6 +38,20 @@ def test_every_option_takes_its_own_default(recipe: str) -> None:
     assert all(o.help for o in found), [o.key for o in found if not o.help]
     with pytest.raises(UnknownNameError, match="did you mean 'demo'"):
         options("dmeo")
+
+
+def test_no_option_borrows_the_help_of_what_it_belongs_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`keyframes.lead_min` explained as "How many starts ..." would be worse than nothing."""
+    monkeypatch.setattr("workbench.launching.options._summary", lambda kind: "borrowed")
+    for recipe in map(recipes.get, recipes.RECIPES):
+        walked = list(walk(type(recipe), to_dict(recipe, whole=True)))
+        assert [o.key for o in walked if o.help == "borrowed"] == []
+
+
+def test_named_values_of_the_environment_are_all_in_its_help() -> None:
+    helps = {o.key: o.help for o in options("demo")}
+    for key, names in (("suite", SUITES), ("view", VIEWS), ("streams", STREAMS)):
+        assert all(name in helps[f"env.{key}"] for name in names), key
 
 
 def test_help_type_and_choices_are_the_sources() -> None:
