@@ -133,7 +133,7 @@ class Guard:
             return "this app answers to 127.0.0.1 and localhost only" if not config.names else "an unknown host name"
         reading = method in ("GET", "HEAD")
         if not (reading or method == "POST") or not self._open(reading, path):
-            return "this app does not offer that"
+            return "this app does not offer that; its first page is /"
         if reading:
             return None
         origin = headers.get("origin")

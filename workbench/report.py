@@ -199,7 +199,7 @@ def _next(data: RunData) -> str:
     return "\n".join(
         [
             "wovr app                                        # scrub these rollouts frame by frame, flag what is wrong",
-            "wovr run pipeline --recipe cpu                  # all ten tasks of the suite: hours, resumable",
+            "wovr run pipeline --recipe cpu                  # three tasks with one policy: hours, resumable",
             "wovr run pipeline --recipe demo --run other --set tasks=[4]   # another task",
             "wovr run list                                   # the stages, one by one",
         ]

@@ -208,7 +208,7 @@ class Page {
       onclick: (event) => { if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return; event.preventDefault(); this.open(card.id, link); } },
     film, h("div", { class: "text" },
       h("div", { class: "one" }, chip, h("span", { class: "what", text: card.instruction }), card.spans ? h("span", { class: "spans", text: plural(card.spans, "span") }) : null),
-      h("div", { class: "two-line" }, ...facts.map((text) => h("span", { text })), spark(card.divergence), h("span", { class: "gap" }), h("span", { text: `${card.run} · ${card.stage}` }))));
+      h("div", { class: "two-line" }, ...facts.map((text) => h("span", { text })), spark(card.divergence), h("span", { class: "gap" }), h("span", { text: `${card.run} · ${card.stage}`, title: `${card.run} · ${card.stage}` }))));
   }
 
   // -- one item

@@ -47,7 +47,7 @@ class Preflight:
     exists: bool
     stages: tuple[StagePlan, ...]
     seconds: float | None
-    """Of what is known; None: nothing is."""
+    """Of what is known; None: nothing is, or less than half of the stages to come."""
     unknown: tuple[str, ...]
     """Stages whose time is not known."""
     disk_mb: float | None
@@ -86,6 +86,8 @@ def preflight(
         refusals += _misfits(spec, capacity or Capacity.read(jobs_folder(home)), memory, memory_basis)
     free = shutil.disk_usage(next(p for p in (run, *run.parents) if p.exists())).free / 1e6
     known = [plan.seconds for plan in plans if plan.seconds is not None]
+    unknown = tuple(plan.name for plan in plans if plan.seconds is None and plan.plan != "refused")
+    timed = sum(plan.seconds is not None and plan.plan != "kept" for plan in plans)
     sizes = [plan.megabytes for plan in plans if plan.megabytes is not None]
     disk = sum(sizes) if sizes else None
     if (disk or 0.0) + KEEP_FREE_MB > free:
@@ -98,8 +100,8 @@ def preflight(
         folder=str(run),
         exists=(run / "run.json").is_file(),
         stages=tuple(plans),
-        seconds=sum(known) if known else None,
-        unknown=tuple(plan.name for plan in plans if plan.seconds is None and plan.plan != "refused"),
+        seconds=sum(known) if known and len(unknown) <= timed else None,
+        unknown=unknown,
         disk_mb=disk,
         free_disk_mb=free,
         memory_mb=memory,

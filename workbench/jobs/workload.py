@@ -21,6 +21,8 @@ Parts = dict[str, float]
 """Units of work by part: a training loop is a part by its phase's name, "" is what else the stage does."""
 
 _NEAREST = 3
+_FAR = 8.0
+"""Other settings with so many times less, or more, work say nothing of the pace: starting outweighs a tiny stage."""
 
 
 @dataclass(frozen=True)
@@ -192,10 +194,13 @@ def estimate(stage: str, config: Config, measured: Sequence[Measured]) -> Estima
     chosen = sorted(same or kindred, key=lambda m: _distance(units, m.units))[:_NEAREST]
     if not chosen:
         return Estimate(None, None, "not measured on this machine yet")
-    seconds = sum(_scaled(part, amount, chosen) for part, amount in units.items())
+    near = [m for m in chosen if same or _distance(units, m.units) <= math.log(_FAR)]
+    seconds = sum(_scaled(part, amount, near) for part, amount in units.items()) if near else None
     scale = median(sum(units.values()) / max(1e-9, sum(m.units.values())) for m in chosen)
     megabytes = median(m.megabytes for m in chosen) * (scale if workload.grows else 1.0)
-    names = ", ".join(sorted({m.run for m in chosen}))
+    names = ", ".join(sorted({m.run for m in near or chosen}))
+    if seconds is None:
+        return Estimate(None, megabytes, f"not measured on this machine yet, but for other sizes in {names}")
     return Estimate(seconds, megabytes, f"measured in {names}" if same else f"rough, from other settings in {names}")
 
 

@@ -81,6 +81,23 @@ def test_other_settings_give_a_rough_estimate_and_other_machines_none(home):
     assert found.stages[1].seconds == pytest.approx(100)
 
 
+def test_a_tiny_run_of_other_settings_foretells_no_time(home):
+    """Starting is most of what it took: in proportion, the demo would take hours."""
+    made(home, "tiny", recipes.get("smoke"))
+    found = preflight(JobSpec("sft", "new", "demo"), home, MACHINE)
+    assert found.unknown == ("collect", "sft")
+    assert found.seconds is None
+    assert found.disk_mb > 0
+    assert found.stages[1].basis == "not measured on this machine yet, but for other sizes in tiny"
+
+
+def test_the_time_of_a_few_stages_is_not_given_for_that_of_all(home):
+    made(home, "tiny", recipes.get("smoke"), stages=("collect", "keyframes"))
+    found = preflight(JobSpec("pipeline", "new", "demo"), home, MACHINE)
+    assert found.seconds is None
+    assert 0 < sum(stage.seconds is not None for stage in found.stages) < len(found.unknown)
+
+
 def test_other_things_beside_the_runs_do_no_harm(home):
     made(home, "old", recipes.get("smoke"))
     (home / "runs" / ".starter.lock").touch()
