@@ -25,7 +25,10 @@ class Estimate:
     def __str__(self) -> str:
         """ "3 units left, about 74 minutes (not timed yet: online)"."""
         unknown = f" (not timed yet: {', '.join(self.untimed)})" if self.untimed else ""
-        return f"{self.units} unit{'' if self.units == 1 else 's'} left, about {self.minutes:.0f} minutes{unknown}"
+        units = f"{self.units} unit{'' if self.units == 1 else 's'} left"
+        if self.untimed and not self.minutes:
+            return f"{units}; how long they take is known once one is finished"
+        return f"{units}, about {self.minutes:.0f} minutes{unknown}"
 
 
 def estimate(units: Sequence[tuple[str, str]], study: str, folders: Mapping[str, Path]) -> Estimate:

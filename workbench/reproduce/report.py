@@ -125,7 +125,13 @@ def _standard_metrics() -> str:
 
 def _note(rows: Sequence[Row]) -> str:
     tasks, seeds = {(r["suite"], r["task"]) for r in rows}, {r["seed"] for r in rows}
-    return f"{len(tasks)} tasks of {len({s for s, _ in tasks})} suites, seeds {', '.join(map(str, sorted(seeds)))}."
+    suites = len({s for s, _ in tasks})
+    counted = f"{len(tasks)} task{_s(len(tasks))} of {suites} suite{_s(suites)}"
+    return f"{counted}, seed{_s(len(seeds))} {', '.join(map(str, sorted(seeds)))}."
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"
 
 
 def _main(rows: Sequence[Row]) -> str:

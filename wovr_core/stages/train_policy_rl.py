@@ -47,7 +47,7 @@ class PolicyRLConfig:
     """Per action: an earlier success is worth more."""
     solver_steps: int = 1
     every_frame: bool = True
-    """Draw and judge each imagined frame; otherwise only each chunk's last one (`ImaginationConfig.every_frame`)."""
+    """Draw and judge each imagined frame; otherwise only each chunk's last one."""
     grpo: GRPOConfig = field(default_factory=GRPOConfig)
     success_share: tuple[float, float] = (0.1, 0.9)
     """Groups of which fewer or more siblings succeed are dropped."""
@@ -58,17 +58,17 @@ class PolicyRLConfig:
     """With outcome_worth: groups whose returns lie closer together than this are dropped, in place of
     `success_share`."""
     reference_weight: float = 0.0
-    """Of a penalty on leaving the policy that practice began with (`rl.grpo_loss.reference_divergence`). WoVR has none;
-    with few rollouts an update, it keeps their noise from carrying the policy off."""
+    """Of a penalty on leaving the policy that practice began with. WoVR has none; with few rollouts an update, it keeps
+    their noise from carrying the policy off."""
     trace: float | None = None
-    """With outcome_worth: credit single chunks with what they changed in the prediction, λ of
-    `rl.advantages.chunk_advantages`; then no group is dropped. None: whole rollouts, as GRPO does."""
+    """With outcome_worth: credit single chunks with what they changed in the prediction, λ of a λ-return over chunks;
+    then no group is dropped. None: whole rollouts, as GRPO does."""
 
     correlation: float | None = field(default=None, metadata=LATER)
-    """Of the policy's draws along a chunk, in [0, 1) (`policy.sampling`). Independent draws cancel within a chunk, and
-    siblings hardly differ; correlated ones move the arm. None: independent."""
+    """Of the policy's draws along a chunk, in [0, 1). Independent draws cancel within a chunk, and siblings hardly
+    differ; correlated ones move the arm. None: independent."""
     shared_noise: bool | None = field(default=None, metadata=LATER)
-    """Siblings share the world model's noise (`imagination.imagine_groups`). None: each has its own."""
+    """Siblings share the world model's noise. None: each has its own."""
     compile: bool | None = field(default=None, metadata=LATER)
     """Compile the world model's blocks (torch.compile); needs a C++ compiler."""
 

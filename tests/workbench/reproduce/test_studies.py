@@ -12,7 +12,7 @@ import pytest
 
 from apps.cli import main
 from workbench.reproduce import studies, world_models
-from workbench.reproduce.estimates import estimate
+from workbench.reproduce.estimates import Estimate, estimate
 from workbench.reproduce.job import Outcome, Trained
 from workbench.reproduce.results import read_rows
 from workbench.reproduce.stage_store import OutOfTime, StageStore, plain
@@ -270,3 +270,11 @@ def test_whole_studies_on_libero(wovr_home, tmp_path, capsys, monkeypatch):
     assert (kinds["collect"], kinds["world_model"]) == (1, 2)
     assert main(["reproduce", "report", "--results", str(tmp_path)]) == 0
     assert "without post-success mask" in (tmp_path / "README.md").read_text()
+
+
+def test_an_estimate_without_any_finished_stage_names_no_time():
+    assert (
+        str(Estimate(32, 0.0, ("collect", "rl"))) == "32 units left; how long they take is known once one is finished"
+    )
+    assert str(Estimate(1, 61.2, ("online",))) == "1 unit left, about 61 minutes (not timed yet: online)"
+    assert str(Estimate(0, 0.0, ())) == "0 units left, about 0 minutes"
