@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -152,8 +153,14 @@ def _demo(arguments: argparse.Namespace) -> int:
     path = _execute(arguments, until="pipeline")
     report = write_report(path)
     print(f"\nReport: {report}")
-    print("Look at the rollouts frame by frame:  wovr app --demo")
+    print(f"Look at the rollouts frame by frame:  {_as_typed()} app --demo")
     return EXIT_OK
+
+
+def _as_typed() -> str:
+    """How a shell finds this program: `make demo` activates no environment for the person who typed it."""
+    own = Path(sys.argv[0])
+    return str(own) if own.name == "wovr" and shutil.which("wovr") is None else "wovr"
 
 
 def _run(arguments: argparse.Namespace) -> int:

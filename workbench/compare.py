@@ -256,7 +256,7 @@ def _read(run: str, stage: Path, titles: Mapping[tuple[str, str], str]) -> Evalu
             run=run,
             stage=stage.name,
             policy=policy,
-            title=titles.get(("policy", policy), policy),
+            title=titles.get(("policy", policy), f"policy · {policy[:8]}"),
             env=dict(_SETTING.findall(str(inputs["env"]).partition("(")[2])),
             seed=str(inputs["seed"]),
             temperature=float(config["temperature"]),

@@ -105,7 +105,7 @@ def version_graph(session: Session, runs: Collection[int], run: str | None = Non
         select(LineageRow, Run.key).join(Run, Run.id == LineageRow.run_id).where(Run.id.in_(sorted(runs)))
         .order_by(Run.made.desc(), LineageRow.id)
     ).all()  # fmt: skip
-    everything = [(_edge(row), key) for row, key in rows]
+    everything = _without_circles([(_edge(row), key) for row, key in rows])
     if run is not None:
         wanted = _around(session, {edge.child for edge, key in everything if key == run})
         everything = [(edge, key) for edge, key in everything if key == run or edge in wanted]
@@ -125,6 +125,15 @@ def version_graph(session: Session, runs: Collection[int], run: str | None = Non
     _count(session, runs, nodes)
     lanes = _place(nodes, edges)
     return Graph(nodes, edges, lanes, len(known) - len(kept))
+
+
+def _without_circles(edges: list[tuple[Edge, str]]) -> list[tuple[Edge, str]]:
+    """All but those of stages that left a version as it was, which would be made from what was made from it.
+
+    Practice that taught nothing, for one, returns the policy that it was given.
+    """
+    unchanged = {(run, e.stage, *_ends(e)[1]) for e, run in edges if _ends(e)[0] == _ends(e)[1]}
+    return [(e, run) for e, run in edges if (run, e.stage, *_ends(e)[1]) not in unchanged]
 
 
 def _unnamed(kind: str, version: str) -> str:

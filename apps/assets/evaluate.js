@@ -109,7 +109,7 @@ class EvaluatePage {
     if (answer.error) { clear(this.ui.preflight); return; }
     const done = answer.kept ? `${answer.kept} of ${answer.jobs} answered already` : plural(answer.jobs, "job");
     clear(this.ui.preflight, answer.refusals.map((text) => el("div", { class: "wovr-error", role: "alert" }, el("b", { text: "Cannot be: " }), text)), answer.warnings.map((text) => el("div", { class: "wovr-notice", text })),
-      el("dl", {}, [["what", done], ["time here", `${duration(answer.seconds)}${answer.basis ? ` (${answer.basis})` : ""}`], ["disk", `${Math.round(answer.disk_mb)} MB; ${(answer.free_disk_mb / 1000).toFixed(1)} GB free`], ["writes to", `new stages of the run ${this.run}; nothing is overwritten`]].map(([name, text]) => [el("dt", { text: name }), el("dd", { text })])));
+      el("dl", {}, [["what", done], ["time here", `${duration(answer.seconds)}${answer.basis ? ` (${answer.basis})` : ""}`], ["disk", `${answer.disk_mb < 1 ? "under 1" : Math.round(answer.disk_mb)} MB; ${(answer.free_disk_mb / 1000).toFixed(1)} GB free`], ["writes to", `new stages of the run ${this.run}; nothing is overwritten`]].map(([name, text]) => [el("dt", { text: name }), el("dd", { text })])));
   }
 
   async send() {

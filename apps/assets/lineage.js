@@ -19,6 +19,9 @@ export function mount({ element, props, ask }) {
   return new Page(host, props, ask);
 }
 
+/** Where a version comes from that no stage here made from anything; episodes are the first things that there are. */
+const origin = (node) => (node.kind === "episodes" ? "collected or imported" : "from elsewhere");
+
 class Page {
   constructor(host, props, ask) {
     Object.assign(this, { host, props, ask, answer: null, chosen: null, turn: 0 });
@@ -104,9 +107,9 @@ class Page {
   }
 
   button(node) {
-    const places = node.made.length ? [...new Set(node.made.map((place) => place.run))].join(", ") : "from elsewhere";
+    const places = node.made.length ? [...new Set(node.made.map((place) => place.run))].join(", ") : origin(node);
     const button = el("button", { type: "button", class: "version", title: `${node.title}, ${places}`, dataset: { version: node.id }, onclick: () => this.choose(node.id) },
-      el("i", { "aria-hidden": "true" }), el("span", { text: node.title }), el("small", { text: node.made[0]?.stage ?? "from elsewhere" }));
+      el("i", { "aria-hidden": "true" }), el("span", { text: node.title }), el("small", { text: node.made[0]?.stage ?? origin(node) }));
     button.style.setProperty("--kind", `var(--wovr-${(KINDS[node.kind] ?? ["muted"])[0]})`);
     return button;
   }
@@ -191,7 +194,7 @@ class Page {
       return {
         x: own.map((n) => n.x), y: own.map((n) => n.y), customdata: own.map((n) => n.id), mode: "markers+text", showlegend: false, hoverinfo: "text",
         text: own.map((n) => (MODELS.has(kind) ? this.plain(n.title.split(" · ")[0].slice(0, 20)) : "")), textposition: "top center", textfont: { size: 12, color: token("text") }, cliponaxis: false,
-        hovertext: own.map((n) => this.plain(`${n.title}\n${n.made[0] ? `${n.made[0].run} · ${n.made[0].stage}` : "from elsewhere"}`)),
+        hovertext: own.map((n) => this.plain(`${n.title}\n${n.made[0] ? `${n.made[0].run} · ${n.made[0].stage}` : origin(n)}`)),
         marker: { size: own.map((n) => (n.id === chosen ? 18 : 12)), symbol: (KINDS[kind] ?? [0, "circle"])[1], color: colour(kind), opacity: own.map((n) => (near.has(n.id) ? 1 : .35)),
           line: { width: own.map((n) => (n.id === chosen ? 2 : 0)), color: token("text") } },
       };

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from apps import bench
+from apps import bench, cli
 from apps.cli import main
 from wovr_core import __version__
 
@@ -161,6 +161,20 @@ def test_the_version_is_printed(capsys):
         main(["--version"])
     assert stop.value.code == 0
     assert capsys.readouterr().out == f"wovr {__version__}\n"
+
+
+def test_what_is_to_be_typed_next_is_found_by_the_shell(monkeypatch, tmp_path):
+    program = tmp_path / ".venv/bin/wovr"
+    program.parent.mkdir(parents=True)
+    program.touch(0o755)
+    monkeypatch.setattr("sys.argv", [str(program), "demo"])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert cli._as_typed() == str(program), "as `make demo` calls it"
+    monkeypatch.setenv("PATH", str(program.parent))
+    assert cli._as_typed() == "wovr"
+    monkeypatch.setattr("sys.argv", ["apps/cli.py", "demo"])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert cli._as_typed() == "wovr"
 
 
 def test_benches_say_what_they_measure(capsys):

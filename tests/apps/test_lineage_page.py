@@ -71,6 +71,7 @@ def test_the_list_walks_by_keyboard_and_the_address_keeps_it(site: SimpleNamespa
     expect(page.locator(".version[aria-current=true]")).to_contain_text("first · w1")
     assert "version=world_model%3Aw1" in page.url
     expect(page.locator(".told")).to_contain_text("1 of 2 audited imagined successes were false")
+    expect(page.locator(".list .version", has_text="real episodes")).to_contain_text("collected or imported")
     page.keyboard.press("Home")
     expect(page.locator(".told h2")).to_have_text("base · p0")
     page.reload()

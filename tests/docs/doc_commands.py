@@ -101,7 +101,7 @@ def problem(command: Command) -> str:
         if rest[:1] == ["-m"]:
             return "" if importlib.util.find_spec(rest[1]) else f"no module {rest[1]}"
         return "" if not rest or (ROOT / rest[0]).exists() else f"no file {rest[0]}"
-    if program in ("conda", "jupyter"):
+    if program in ("conda", "jupyter", "pip"):
         files = [w for w in rest if "/" in w or w.endswith((".yml", ".ipynb"))]
         return next((f"no file {name}" for name in files if not (ROOT / name).exists()), "")
     return "" if program in OTHERS else f"unknown program {program!r}"

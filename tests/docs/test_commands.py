@@ -47,6 +47,7 @@ def test_every_command_is_one(path: Path) -> None:
         "make demmo",
         "jupyter lab notebooks/99_nothing.ipynb",
         "python -m workbench.nothing",
+        "pip install --editable tests/plugins/nothing",
         "accelerate launch -m apps.cli world-model trian",
         "frobnicate --all",
     ],

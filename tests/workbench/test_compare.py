@@ -128,6 +128,7 @@ def test_evaluations_are_found_and_named_and_broken_ones_passed_over(tmp_path: P
     runs = {"a": tmp_path / "a"}
     (found,) = evaluations(runs)
     assert found.summary()["grid"] == {"0": [True, False]}
+    assert found.title == "policy · aaaaaaaa", "a policy that is not there has no name of its own"
     assert episode_path(runs, found, (0, 1)).name == "libero_object-0-init01.safetensors"
     with pytest.raises(UnknownNameError):
         episode_path(runs, found, (0, 2))

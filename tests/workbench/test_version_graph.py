@@ -80,6 +80,15 @@ def test_a_version_is_called_by_the_stage_that_made_it_first(catalogue: Catalogu
         assert titles_of(session, catalogue.run_ids())["world_model", "w1"] == "first · w1"
 
 
+def test_practice_that_left_the_policy_as_it_was_did_not_make_it(catalogue: Catalogue, tmp_path: Path) -> None:
+    checkpoint(tmp_path / "a", "rl_evolved", "policy", "p0", parent="p0", world_model="w1", reward="c1")
+    graph = graph_of(catalogue)
+    at = {node.id: node for node in graph.nodes}
+    assert at["policy:p0"].x == 1, "behind its demonstrations alone"
+    assert {edge.parent for edge in graph.edges if edge.child == "p0"} == {"e0"}
+    assert [place.stage for place in at["policy:p0"].made] == ["sft"]
+
+
 def test_everything_stands_behind_what_it_was_made_from(catalogue: Catalogue) -> None:
     graph = graph_of(catalogue)
     at = {node.id: node for node in graph.nodes}

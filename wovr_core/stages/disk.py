@@ -28,6 +28,17 @@ def episode_bytes(env: LiberoConfig, steps: int, codec: Codec) -> int:
     return int((steps + 1) * (pixels * pictures + _STATE_BYTES * (1 if raw else 0.4) + _OTHER_BYTES))
 
 
+def size_text(size: float) -> str:
+    """Bytes as people read them: 940 bytes, 14 kB, 0.57 MB, 31 MB, 57.3 GB."""
+    if size < 1e3:
+        return f"{size:.0f} bytes"
+    if size < 1e5:
+        return f"{size / 1e3:.0f} kB"
+    if size < 1e9:
+        return f"{size / 1e6:.2g} MB" if size < 1e7 else f"{size / 1e6:.0f} MB"
+    return f"{size / 1e9:.1f} GB"
+
+
 class DiskBudget:
     """Room for `files` more files under `path`.
 
@@ -43,10 +54,8 @@ class DiskBudget:
         self._what = what
         self._written = self._bytes = 0
         if files:
-            need, free = files * guess / 1e6, self._free() / 1e6
-            logger.info(
-                "%d %s to write: about %.0f MB (%.2f MB each), %.0f MB free", files, what, need, guess / 1e6, free
-            )
+            need, each, free = size_text(files * guess), size_text(guess), size_text(self._free())
+            logger.info("%d %s to write: about %s (%s each), %s free", files, what, need, each, free)
             self._check(guess)
 
     def wrote(self, size: int) -> None:
@@ -57,10 +66,10 @@ class DiskBudget:
         mean = self._bytes / self._written
         if self._written == 1 and self._left:
             logger.info(
-                "the first of these %s took %.2f MB; the rest about %.0f MB",
+                "the first of these %s took %s; the rest about %s",
                 self._what,
-                mean / 1e6,
-                self._left * mean / 1e6,
+                size_text(mean),
+                size_text(self._left * mean),
             )
         self._check(mean)
 
@@ -68,7 +77,7 @@ class DiskBudget:
         need, free = self._left * each, self._free()
         if need > free:
             raise WovrError(
-                f"{self._left} {self._what} need about {need / 1e6:,.0f} MB, {self._path} has {free / 1e6:,.0f} MB "
+                f"{self._left} {self._what} need about {size_text(need)}, {self._path} has {size_text(free)} "
                 "free: make room, choose another place with WOVR_HOME or --run, or collect fewer; "
                 "what is written stays, and the same command goes on from there"
             )

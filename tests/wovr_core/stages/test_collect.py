@@ -82,10 +82,10 @@ def test_a_full_disk_is_foretold_and_noticed(
     caplog.set_level(logging.INFO)
     free = 1 << 14
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: Usage(1 << 40, 0, free))
-    with pytest.raises(WovrError, match=r"100 episodes need about \d+ MB, .*outcome has 0 MB free: make room"):
+    with pytest.raises(WovrError, match=r"100 episodes need about \d+ MB, .*outcome has 16 kB free: make room"):
         run(tmp_path / "outcome", monkeypatch, 50)
     assert "100 episodes to write: about" in caplog.text
-    assert "0 MB free" in caplog.text
+    assert "16 kB free" in caplog.text
     assert not (tmp_path / "outcome/episodes").exists()
 
     monkeypatch.setattr(collect, "episode_bytes", lambda *a: 1)  # an estimate that was far too low
@@ -94,11 +94,22 @@ def test_a_full_disk_is_foretold_and_noticed(
         run(tmp_path / "outcome", monkeypatch, 50)
     written = list((tmp_path / "outcome/episodes").iterdir())
     assert len(written) == 1
-    assert f"the first of these episodes took {written[0].stat().st_size / 1e6:.2f} MB" in caplog.text
+    assert f"the first of these episodes took {disk.size_text(written[0].stat().st_size)};" in caplog.text
 
     free = 1 << 30
     assert run(tmp_path / "outcome", monkeypatch, 50).count == 100
-    assert f"99 episodes to write: about {99 * written[0].stat().st_size / 1e6:.0f} MB" in caplog.text
+    assert f"99 episodes to write: about {disk.size_text(99 * written[0].stat().st_size)} (" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 bytes"), (940, "940 bytes"), (14_200, "14 kB"), (99_600, "100 kB"), (110_000, "0.11 MB"),
+        (570_000, "0.57 MB"), (9_990_000, "10 MB"), (31_400_000, "31 MB"), (57_285e6, "57.3 GB"),
+    ],
+)  # fmt: skip
+def test_sizes_are_said_as_people_read_them(size: float, text: str) -> None:
+    assert disk.size_text(size) == text
 
 
 def test_the_estimate_is_of_the_right_size(tmp_path: Path, make_episode: Callable[..., Episode]) -> None:
