@@ -168,8 +168,19 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torc
             _, index, key = name.split(".", 2)
             state.setdefault(int(index), {})[key] = value
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    state = {i: {k: divided_like(v, parameters[i]) for k, v in slots.items()} for i, slots in state.items()}
+    state = {
+        i: {k: _laid_out_like(divided_like(v, parameters[i]), parameters[i]) for k, v in slots.items()}
+        for i, slots in state.items()
+    }
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _laid_out_like(value: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
+    """The value in its parameter's memory format, which files do not keep: fused AdamW on a CPU pairs the numbers of
+    weights and moments by their place in memory."""
+    if value.shape != parameter.shape or value.stride() == parameter.stride():
+        return value
+    return torch.empty_like(parameter, dtype=value.dtype, device=value.device).copy_(value)
 
 
 def warmup_cosine(step: int, steps: int, warmup: int = 50, floor: float = 0.02) -> float:

@@ -85,6 +85,34 @@ def test_resuming_gives_the_same_weights_and_metrics(tmp_path, stop_at):
     assert [step for step, _ in losses[0]] == [5, 10, 15, 20, 25, 30]
 
 
+def convolve(path: Path, steps: int, stop_at: int | None = None) -> torch.nn.Module:
+    """As the autoencoder is trained: convolutions in channels_last, the optimizer fused."""
+    model = torch.nn.Conv2d(6, 5, 3)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(torch.randn(p.shape, generator=torch_generator(0, "weights")))
+    model = model.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, fused=True)
+    folder = make_folder(path)
+    with Training(folder, steps=steps, modules={"model": model}, optimizer=optimizer, save_every_seconds=0) as training:
+        for step in training:
+            if step == stop_at:
+                raise KeyboardInterrupt
+            x = torch.randn(2, 6, 8, 8, generator=torch_generator(0, "data", step))
+            optimizer.zero_grad()
+            model(x.contiguous(memory_format=torch.channels_last)).square().mean().backward()
+            optimizer.step()
+            training.log({})
+    return model
+
+
+def test_resuming_keeps_moments_with_their_weights_in_any_memory_format(tmp_path):
+    whole = convolve(tmp_path / "whole", 6)
+    with pytest.raises(KeyboardInterrupt):
+        convolve(tmp_path / "torn", 6, stop_at=3)
+    assert weights(convolve(tmp_path / "torn", 6)) == weights(whole)
+
+
 @pytest.mark.fault
 @pytest.mark.parametrize("delay", [0.3, 0.6])
 def test_kill_9_then_resume(tmp_path, delay, uninterrupted):
