@@ -34,6 +34,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     for noisy in ("matplotlib", "OpenGL", "numba", "filelock", "urllib3", "robosuite_logs", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
+        return _outcome(arguments)
+    except KeyboardInterrupt:  # once more, while the first was being told
+        return EXIT_INTERRUPTED
+
+
+def _outcome(arguments: argparse.Namespace) -> int:
+    """Run the command; what goes wrong becomes one line and an exit code."""
+    try:
         return int(arguments.function(arguments))
     except Interrupted as stop:
         print(f"wovr: {stop}", file=sys.stderr)

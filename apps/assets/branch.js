@@ -132,7 +132,7 @@ class Branch {
     this.put(answer.value, frame ?? Math.min(16, answer.value.meta.frames - 1));
     this.chunk = null;
     this.host.dataset.state = "ready";
-    this.tick(); // fills the grid before anyone can act on it
+    this.tick();  // at once: what is pressed next finds the chunk's actions
     if (fork) await this.show(fork, "original", frame);
     this.scrubber()?.focus();
   }

@@ -10,6 +10,7 @@ import pytest
 from apps import bench, cli
 from apps.cli import main
 from wovr_core import __version__
+from wovr_core.errors import Interrupted
 
 
 @pytest.fixture(autouse=True)
@@ -161,6 +162,18 @@ def test_the_version_is_printed(capsys):
         main(["--version"])
     assert stop.value.code == 0
     assert capsys.readouterr().out == f"wovr {__version__}\n"
+
+
+def test_ctrl_c_twice_ends_without_a_traceback(monkeypatch):
+    def again(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    def stopped(arguments):
+        raise Interrupted("stopped sft after step 3 of 9; the same command goes on from there")
+
+    monkeypatch.setattr(cli, "_recipes", stopped)
+    monkeypatch.setattr("builtins.print", again)  # the second one, while the first is being told
+    assert main(["recipes"]) == 130
 
 
 def test_what_is_to_be_typed_next_is_found_by_the_shell(monkeypatch, tmp_path):
