@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from wovr_core.adapters import LoRAConfig, add_adapters, merge_adapters, trainable
 from wovr_core.audit.gate import GateConfig
@@ -157,7 +159,7 @@ def run(
     if config.gate.every:
         modules["gate"] = gate
     with (
-        compiled_blocks(env.model.transformer, bool(config.compile)),
+        _compiled(env.model, bool(config.compile)),
         Training(folder, steps=config.updates, modules=modules, optimizer=optimizer, log_every=1) as training,
     ):
         for update in training:
@@ -246,6 +248,16 @@ def learn(
         metrics["gradient_norm"] = float(norm)
         optimizer.step()
     return {"informative_groups": float(len(informative)), "groups": float(len(batches))} | _spread(batches) | metrics
+
+
+def _compiled(model: nn.Module, enabled: bool) -> AbstractContextManager[None]:
+    """The world model's blocks compiled, where that is asked for; a plug-in's world model may have none."""
+    if not enabled:
+        return nullcontext()
+    transformer = getattr(model, "transformer", None)
+    if transformer is None:
+        raise WovrError(f"{type(model).__name__} has no transformer whose blocks could be compiled: unset rl.compile")
+    return compiled_blocks(transformer)
 
 
 def _spread(batches: Sequence[GroupBatch]) -> dict[str, float]:

@@ -69,9 +69,7 @@ def test_groups_are_imagined_as_the_recipe_says(tmp_path, monkeypatch, make_epis
         raise InterruptedError
 
     monkeypatch.setattr(train_policy_rl, "imagine_groups", stop)
-    monkeypatch.setattr(
-        train_policy_rl, "make_env", lambda *args: SimpleNamespace(model=SimpleNamespace(transformer=None))
-    )
+    monkeypatch.setattr(train_policy_rl, "make_env", lambda *args: SimpleNamespace(model=torch.nn.Identity()))
     start = keyframe(make_episode(size=16), 12, "contact")
     monkeypatch.setattr(train_policy_rl, "read_keyframes", lambda path: [start])
     monkeypatch.setattr(train_policy_rl, "draw_keyframes", lambda *args: [])
@@ -100,3 +98,11 @@ def test_spread_and_mean_are_those_of_all_groups(make_rollout):
     assert metrics["informative_groups"] == 1
     assert metrics["group_return"] == pytest.approx(won / 4)
     assert metrics["group_spread"] == pytest.approx(won / 4)  # half a group's difference, and zero, halved
+
+
+def test_only_what_has_blocks_is_compiled():
+    plain = torch.nn.Linear(2, 2)  # a plug-in's world model
+    with train_policy_rl._compiled(plain, False):
+        pass
+    with pytest.raises(WovrError, match=r"Linear has no transformer .* unset rl\.compile"):
+        train_policy_rl._compiled(plain, True)
