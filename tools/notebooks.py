@@ -125,7 +125,7 @@ def write_pairs(check: bool) -> int:
 def run(names: Sequence[str], fast: bool, out: Path | None) -> int:
     """Execute the notebooks whose names begin with one of `names` (all without any); 1 if a cell failed."""
     import nbformat
-    from nbclient.exceptions import CellExecutionError
+    from nbclient.exceptions import CellExecutionError, DeadKernelError
 
     chosen = [s for s in scripts() if not names or s.name.startswith(tuple(names))]
     if not chosen:
@@ -138,9 +138,11 @@ def run(names: Sequence[str], fast: bool, out: Path | None) -> int:
         with tempfile.TemporaryDirectory() as folder:
             try:
                 notebook = execute(script, Path(folder), {FAST: "1"} if fast else {})
-            except CellExecutionError as error:
+            except (CellExecutionError, DeadKernelError, AssertionError) as error:
+                # nbclient, cleaning up after a kernel that died, asserts that there is one
                 failed.append(script.stem)
-                print(f"failed after {time.monotonic() - began:.0f} s\n{error}")
+                why = error if isinstance(error, CellExecutionError) else "its kernel died: killed, or out of memory"
+                print(f"failed after {time.monotonic() - began:.0f} s\n{why}")
                 continue
         print(f"{time.monotonic() - began:.0f} s")
         if out:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +70,14 @@ def test_controls_still_work_when_all_cells_have_run(script: Path) -> None:
             for name in used & functions.keys():
                 used |= {node.id for node in ast.walk(functions[name]) if isinstance(node, ast.Name)}
             assert not used & closed, ast.unparse(call)
+
+
+def test_a_kernel_that_dies_fails_its_notebook_and_no_other(
+    tool: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "1_dies.py").write_text("# %%\nimport os\n\nos.kill(os.getpid(), 9)\n")
+    (tmp_path / "2_lives.py").write_text("# %%\nassert 1 + 1 == 2\n")
+    monkeypatch.setattr(tool, "NOTEBOOKS", tmp_path)
+    assert tool.run([], fast=True, out=None) == 1
+    told = capsys.readouterr().out
+    assert re.search(r"1_dies \.\.\. failed after \d+ s\nits kernel died.*\n2_lives \.\.\. \d+ s\n", told), told
