@@ -52,13 +52,14 @@ def _correlated_tokens(odds: torch.Tensor, correlation: float, generator: torch.
 
         z_ca = √ρ s_a + √(1-ρ) e_ca with s, e ~ N(0, 1),     token_ca = F_ca^-1(Φ(z_ca))
 
-    Bins ascend, so an action dimension that is drawn high at one step is drawn high at its neighbours: independent
-    draws cancel within a chunk, these move the arm. (Exploration by noise correlated in time: arXiv 2312.11091.) The
-    sum of the tokens' own scores still points uphill: for Gaussian actions, the gradient times the draws' covariance.
+    Bins are in order, so an action dimension that is drawn high at one step is drawn high at its neighbours:
+    independent draws cancel within a chunk, these move the arm. (Exploration by noise correlated in time: arXiv
+    2312.11091.) The sum of the tokens' own scores still points uphill: for Gaussian actions, the gradient times the
+    draws' covariance.
     """
     batch, steps, dims, bins = odds.shape
-    shared = torch.randn(batch, 1, dims, generator=generator)
-    own = torch.randn(batch, steps, dims, generator=generator)
+    shared = torch.randn(batch, 1, dims, generator=generator, device=generator.device)
+    own = torch.randn(batch, steps, dims, generator=generator, device=generator.device)
     quantile = torch.special.ndtr(math.sqrt(correlation) * shared + math.sqrt(1 - correlation) * own)
     tokens = torch.searchsorted(odds.cumsum(-1), quantile.to(odds)[..., None], right=True).squeeze(-1)
     return tokens.clamp(max=bins - 1)  # rounding may leave the sum of all odds below the quantile
