@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
@@ -48,7 +48,7 @@ def make_missing(
     pool: JobPool,
     unit: str = "episode",
 ) -> Path:
-    """Run a job for every name that has no file yet, and write what it gives under that name.
+    """Run a job for every name that has no whole file yet, and write what it gives under that name.
 
     Args:
         function: of `wovr_core.execution`, for the pool.
@@ -63,7 +63,7 @@ def make_missing(
         WovrError: what the jobs raise.
     """
     episodes = folder.path / "episodes"
-    missing = [name for name in names if not (episodes / f"{name}{SUFFIX}").exists()]
+    missing = still_missing(episodes, names)
     jobs = [job_of(name) for name in missing]
     progress = Progress(folder.stage, len(names), unit, initial=len(names) - len(missing))
     with contextlib.closing(progress):
@@ -72,6 +72,12 @@ def make_missing(
             progress.update(1)
             folder.stop_if_asked()
     return episodes
+
+
+def still_missing(episodes: Path, names: Iterable[str]) -> list[str]:
+    """Those of the names that have no whole file. What a kill or a bad disk left of one is removed."""
+    sweep(episodes)
+    return [name for name in names if not is_whole(episodes / f"{name}{SUFFIX}")]
 
 
 def sweep(episodes: Path) -> None:

@@ -15,7 +15,7 @@ from wovr_core.errors import Interrupted
 from wovr_core.files import read_json
 from wovr_core.stages import folder as folders
 from wovr_core.stages.folder import StageFolder
-from wovr_core.stages.real_episodes import is_whole, make_missing, sweep
+from wovr_core.stages.real_episodes import make_missing
 from wovr_core.types import Episode
 
 NAMES = ["a", "b", "c"]
@@ -83,12 +83,13 @@ def test_ctrl_c_keeps_the_work_and_counts_its_time(
 
 
 @pytest.mark.fault
-def test_what_a_kill_left_behind_is_removed(tmp_path: Path, make: Callable[[Path, Pool], Path]) -> None:
+def test_what_a_kill_or_a_bad_disk_left_is_made_again(tmp_path: Path, make: Callable[[Path, Pool], Path]) -> None:
     episodes = make(tmp_path, Pool())
     torn, half = episodes / "a.safetensors", episodes / ".c.safetensors.x1y2.tmp"
     torn.write_bytes(torn.read_bytes()[:-40])
     half.write_bytes(b"half")
-    sweep(episodes)
-    assert not half.exists()
-    assert [is_whole(episodes / f"{name}.safetensors") for name in (*NAMES, "d")] == [False, True, True, False]
-    assert not torn.exists()
+    pool = Pool()
+    make(tmp_path, pool)
+    assert pool.done == [("a", 0)]
+    assert sorted(path.name for path in episodes.iterdir()) == [f"{name}.safetensors" for name in NAMES]
+    assert [e.id for e in EpisodeSet(episodes)] == NAMES
