@@ -119,20 +119,20 @@ class Sandbox:
             blob = self._receive(int.from_bytes(self._receive(_LENGTH_BYTES, end), "little"), end)
             # Arrays are views of the blob; the header is JSON that is checked against its length.
             arrays, answer = load(blob), _header(blob)
+            self.cpu_seconds = float(answer.get("cpu_seconds", 0.0))
         except TimeoutError:
             self.close()
             raise ForeignFileError(f"{where} took longer than {self.config.seconds:g} s to read; given up") from None
         except (EOFError, BrokenPipeError):
-            code = process.wait()
+            code = _exit_code(process)
             self.close()
             raise ForeignFileError(
                 f"{where} made its reader crash (exit code {code}): it is damaged, hostile, or needs more than "
                 f"{self.config.memory >> 20} MB of memory"
             ) from None
-        except (SafetensorError, ValueError, KeyError, RecursionError) as error:
+        except (SafetensorError, ValueError, TypeError, KeyError, RecursionError) as error:
             self.close()
             raise ForeignFileError(f"{where} made its reader answer nonsense ({str(error)[:100]})") from error
-        self.cpu_seconds = float(answer.get("cpu_seconds", 0.0))
         if "missing" in answer:
             raise MissingDependencyError(str(answer["missing"]))
         if "error" in answer:
@@ -154,6 +154,15 @@ class Sandbox:
                 raise EOFError
             data += part
         return bytes(data)
+
+
+def _exit_code(process: subprocess.Popen[bytes]) -> int:
+    """Of a worker whose answers ended. One that was taken over may live on: it is killed, not waited for."""
+    try:
+        return process.wait(timeout=1.0)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
 
 
 def _header(blob: bytes) -> dict[str, Any]:

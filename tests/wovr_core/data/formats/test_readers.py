@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -295,6 +296,20 @@ def _ask_the_dead(sandbox: Sandbox, reader: SandboxedReader) -> None:
         reader.read(reader.keys()[0])
     finally:
         del sandbox._start
+
+
+@pytest.mark.security
+@pytest.mark.parametrize("words", [b"", b"\xff" * 8], ids=["no answer", "more than the memory holds"])
+def test_a_worker_that_lives_on_without_answering_is_killed(tmp_path: Path, words: bytes) -> None:
+    with Sandbox() as sandbox:
+        taken_over = sandbox._process = subprocess.Popen(["sleep", "60"], stdin=subprocess.PIPE)
+        answers, into = os.pipe()
+        os.write(into, words)
+        os.close(into)
+        taken_over.stdout = os.fdopen(answers, "rb")
+        with pytest.raises(ForeignFileError, match="crash"):
+            sandbox.keys("libero", tmp_path, {})
+        assert taken_over.returncode == -signal.SIGKILL
 
 
 @pytest.mark.fault
