@@ -21,7 +21,7 @@ from wovr_core.data.formats.lerobot import DATA_PATH, EXTRA, VERSION, VIDEO_PATH
 from wovr_core.data.formats.lerobot_layout import IMAGE, WRIST, features, placed, schema
 from wovr_core.data.formats.lerobot_stats import episode_stats, merge_stats
 from wovr_core.data.formats.parquet_tables import pictures, read_table
-from wovr_core.data.formats.video import VideoWriter
+from wovr_core.data.formats.video import CODECS, VideoWriter, read_frames
 from wovr_core.errors import UnknownNameError, WovrError
 from wovr_core.files import explain_disk_errors, read_json, write_json
 from wovr_core.types import ACTION_DIM, FPS, PICTURE_CONVENTION, Episode, FloatArray, Frames
@@ -38,6 +38,7 @@ class LeRobotConfig:
     pictures: str = "video"
     """"video": mp4, small and lossy; "image": PNG in the rows, to the bit."""
     codec: str = "h264"
+    """Of the video: h264 or av1."""
     quality: int = 12
     """Constant rate factor of the video."""
     shard: int = 20
@@ -46,6 +47,8 @@ class LeRobotConfig:
     def __post_init__(self) -> None:
         if self.pictures not in ("video", "image"):
             raise UnknownNameError("way to store pictures", self.pictures, ("video", "image"))
+        if self.codec not in CODECS:
+            raise UnknownNameError("video codec", self.codec, CODECS)
         if not 1 <= self.shard <= 10_000:
             raise WovrError(f"{self.shard} episodes in a file are out of range; 1 to 10000")
 
@@ -66,6 +69,8 @@ class LeRobotWriter:
         if existing.exists():
             if read_json(existing) != record:
                 raise WovrError(f"{root} holds an export of other episodes or options: choose another --out")
+            for leftover in root.rglob(".*.tmp"):  # a kill's: a file has its name only once it is whole
+                leftover.unlink()
         elif root.exists() and any(root.iterdir()):
             raise WovrError(f"{root} is not empty: choose another --out")
         else:
@@ -230,8 +235,6 @@ class LeRobotWriter:
         }
 
     def _learn_shape(self, rows: list[dict[str, Any]]) -> None:
-        from wovr_core.data.formats.video import read_frames
-
         if self.config.pictures == "video":
             picture = read_frames(self.root / _place(VIDEO_PATH, 0, IMAGE), 0.0, 1, FPS)
         else:

@@ -12,7 +12,8 @@ from wovr_core.data.formats.base import MAX_ARRAY_BYTES, MAX_SIDE, ForeignFileEr
 from wovr_core.errors import MissingDependencyError, UnknownNameError
 from wovr_core.types import Frames
 
-_CODECS = {"h264": "libx264", "av1": "libsvtav1"}
+CODECS = {"h264": "libx264", "av1": "libsvtav1"}
+"""Name -> ffmpeg's encoder."""
 
 
 def _av() -> Any:
@@ -65,8 +66,8 @@ class VideoWriter:
     """
 
     def __init__(self, path: Path, fps: int, codec: str = "h264", quality: int = 12) -> None:
-        if codec not in _CODECS:
-            raise UnknownNameError("video codec", codec, _CODECS)
+        if codec not in CODECS:
+            raise UnknownNameError("video codec", codec, CODECS)
         self._av = _av()
         self._container = self._av.open(str(path), "w", format="mp4")
         self._fps, self._codec, self._quality = fps, codec, quality
@@ -83,7 +84,7 @@ class VideoWriter:
     def add(self, picture: Frames) -> None:
         """(H, W, 3)"""
         if self._stream is None:
-            self._stream = self._container.add_stream(_CODECS[self._codec], rate=Fraction(self._fps))
+            self._stream = self._container.add_stream(CODECS[self._codec], rate=Fraction(self._fps))
             self._stream.height, self._stream.width = picture.shape[:2]
             self._stream.pix_fmt = "yuv420p"
             # A key picture every other one: training seeks to random frames.

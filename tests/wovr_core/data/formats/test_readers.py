@@ -241,6 +241,7 @@ def test_an_export_that_was_killed_goes_on_after_its_last_whole_file(tmp_path: P
     for episode in episodes[:3]:
         writer.write(episode)
     del writer  # two are in a file, the third is lost
+    (broken / "data/chunk-000/.file-001.parquet.x1y2.tmp").write_bytes(b"half a file")
     again = LeRobotWriter(broken, "v", [TASK.instruction], config)
     assert again.done == 2
     for episode in episodes[again.done :]:
@@ -251,6 +252,11 @@ def test_an_export_that_was_killed_goes_on_after_its_last_whole_file(tmp_path: P
     assert all((whole / name).read_bytes() == (broken / name).read_bytes() for name in names)
     with pytest.raises(WovrError, match="other episodes or options"):
         LeRobotWriter(broken, "w", [TASK.instruction], config)
+
+
+def test_an_unknown_video_codec_is_refused_before_the_folder_is_begun() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'h264'"):
+        LeRobotConfig(codec="h246")
 
 
 @pytest.mark.security
