@@ -206,7 +206,7 @@ def load_npy(data: bytes, where: str) -> np.ndarray:
     if len(shape) > 8 or any(n < 0 for n in shape):
         raise ForeignFileError(f"{where} has the shape {shape}")
     if not dtype.hasobject:
-        if dtype.names or dtype.subdtype or dtype.char not in _SCALARS:
+        if dtype.names or dtype.subdtype or dtype.char not in _SCALARS or not dtype.itemsize:
             raise ForeignFileError(f"{where} holds {dtype}; only numbers and text are admitted")
         if math.prod(shape) * dtype.itemsize != len(rest):
             raise ForeignFileError(f"{where} holds {len(rest)} bytes, not {dtype} of shape {shape}")
