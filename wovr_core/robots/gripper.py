@@ -1,4 +1,7 @@
-"""The gripper in a thread of its own: its calls block for as long as the fingers move, the arm's loop must not."""
+"""The gripper in a thread of its own: its calls block for as long as the fingers move, the arm's loop must not.
+
+What it may be asked is checked by whoever passes a request on: here, in the client, and in the safety process.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from wovr_core.robots.base import GripperError
 
+MAX_WIDTH, MAX_SPEED, MAX_FORCE = 0.08, 0.1, 70.0
+"""m, m/s, N: the Franka hand's."""
+
+
+def check_grip(width: float, speed: float, force: float = MAX_FORCE) -> None:
+    """Raises GripperError for what the hand cannot do, NaN included."""
+    if not 0 <= width <= MAX_WIDTH:
+        raise GripperError(f"gripper width {width} m is not in [0, {MAX_WIDTH}]")
+    if not 0 < speed <= MAX_SPEED:
+        raise GripperError(f"gripper speed {speed} m/s is not in (0, {MAX_SPEED}]")
+    if not 0 < force <= MAX_FORCE:
+        raise GripperError(f"grasp force {force} N is not in (0, {MAX_FORCE:g}]")
+
 
 class ThreadedGripper:
     """Runs blocking gripper calls one after the other. A newer request replaces one that has not begun."""
@@ -16,23 +32,20 @@ class ThreadedGripper:
         self,
         move: Callable[[float, float], bool],
         grasp: Callable[[float, float, float, float, float], bool],
-        max_width: float = 0.08,
     ) -> None:
-        self._move, self._grasp, self._max_width = move, grasp, max_width
+        self._move, self._grasp = move, grasp
         self._pool: ThreadPoolExecutor | None = None
         self._waiting: Future[bool] | None = None
         self._lock = threading.Lock()
 
     def move(self, width: float, speed: float = 0.05) -> Future[bool]:
-        self._check(width, speed)
+        check_grip(width, speed)
         return self._submit(lambda: self._move(width, speed))
 
     def grasp(
         self, width: float, speed: float = 0.05, force: float = 20.0, eps_in: float = 0.02, eps_out: float = 0.08
     ) -> Future[bool]:
-        self._check(width, speed)
-        if not 0 < force <= 70:
-            raise GripperError(f"grasp force {force} N is not in (0, 70]")
+        check_grip(width, speed, force)
         return self._submit(lambda: self._grasp(width, speed, force, eps_in, eps_out))
 
     def close(self) -> None:
@@ -41,12 +54,6 @@ class ThreadedGripper:
             pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown(wait=False, cancel_futures=True)
-
-    def _check(self, width: float, speed: float) -> None:
-        if not 0 <= width <= self._max_width:
-            raise GripperError(f"gripper width {width} m is not in [0, {self._max_width}]")
-        if not 0 < speed <= 0.1:
-            raise GripperError(f"gripper speed {speed} m/s is not in (0, 0.1]")
 
     def _submit(self, call: Callable[[], bool]) -> Future[bool]:
         with self._lock:

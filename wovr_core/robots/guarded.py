@@ -25,13 +25,13 @@ from wovr_core.robots.arm_server import ArmServerConfig
 from wovr_core.robots.base import (
     ConnectionLostError,
     Gains,
-    GripperError,
     Limits,
     NotAcknowledgedError,
     RobotError,
     RobotState,
     SentAction,
 )
+from wovr_core.robots.gripper import check_grip
 from wovr_core.robots.safety import wire
 
 ANSWER_TIMEOUT = 2.0
@@ -215,13 +215,13 @@ class _RemoteGripper:
         self._robot = robot
 
     def move(self, width: float, speed: float = 0.05) -> Future[bool]:
-        _check_gripper(width, speed)
+        check_grip(width, speed)
         return self._future("move_gripper", [width, speed])
 
     def grasp(
         self, width: float, speed: float = 0.05, force: float = 20.0, eps_in: float = 0.02, eps_out: float = 0.08
     ) -> Future[bool]:
-        _check_gripper(width, speed)
+        check_grip(width, speed, force)
         return self._future("grasp", [width, speed, force, eps_in, eps_out])
 
     def _future(self, kind: str, arguments: list[float]) -> Future[bool]:
@@ -236,11 +236,6 @@ class _RemoteGripper:
 
         self._robot._post(kind, args=[float(value) for value in arguments]).add_done_callback(finish)
         return answer
-
-
-def _check_gripper(width: float, speed: float) -> None:
-    if not (0 <= width <= 0.08 and 0 < speed <= 0.1):
-        raise GripperError(f"gripper width {width} m must be in [0, 0.08], speed {speed} m/s in (0, 0.1]")
 
 
 def _listed(values: Sequence[float] | None) -> list[float] | None:

@@ -27,6 +27,7 @@ from wovr_core.robots.base import (
     RobotMode,
     SafetyStopError,
 )
+from wovr_core.robots.gripper import check_grip
 from wovr_core.robots.kinematics import check_reset_goal
 from wovr_core.robots.safety import wire
 from wovr_core.robots.safety.guard import Guard, hard_stop_error, reflex_error
@@ -151,7 +152,9 @@ class SafetyProcess:
             return None
         if kind in ("move_gripper", "grasp"):
             count = 2 if kind == "move_gripper" else 5
-            self._call(message, kind, {"args": wire.numbers(message, "args", count)})
+            asked = wire.numbers(message, "args", count)
+            check_grip(*asked[:3])
+            self._call(message, kind, {"args": asked})
             return None
         raise RobotError(f"unknown message {kind!r}")
 
