@@ -161,7 +161,7 @@ class GuardedRobot:
         with self._lock:
             sent = wire.send(peer, {"kind": kind, "id": number, **arguments})
         if not sent:
-            del self._waiting[number]
+            self._waiting.pop(number, None)  # the listener may have answered for it already
             raise ConnectionLostError("the safety process is gone or hangs; the arm process stops the arm by itself")
         return future
 

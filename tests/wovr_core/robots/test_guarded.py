@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -130,6 +131,25 @@ def test_when_the_safety_process_dies_the_client_is_told_and_the_arm_process_end
     os.kill(robot.safety_process.pid, signal.SIGKILL)
     assert "arm process stops the arm" in str(until_lost(robot.get_state))
     assert arm.wait(timeout=30) == 0
+
+
+def test_a_loss_that_is_noticed_twice_at_once_is_still_a_loss():
+    robot = GuardedRobot(KINEMATIC, PATIENT)
+
+    class Sending:
+        """Meanwhile the listener finds the other side gone, and answers for all that wait."""
+
+        def __enter__(self):
+            robot._waiting.popitem()
+
+        def __exit__(self, *_):
+            pass
+
+    robot._peer, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    robot._lock = Sending()
+    other.close()
+    with robot._peer, pytest.raises(ConnectionLostError, match="gone or hangs"):
+        robot.stop()
 
 
 def test_when_the_arm_process_dies_the_guard_says_so(robot):
