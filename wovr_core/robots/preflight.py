@@ -246,11 +246,13 @@ def check_control(robot: Robot, limits: Limits, seconds: float = STREAM_SECONDS)
         if state.mode is RobotMode.REFLEX or state.errors:
             return Check("control", Status.FAIL, f"mode {state.mode.value}: {', '.join(state.errors)}", "recover first")
         robot.start(limits=limits)
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            time.sleep(0.05)
-            rates.append(robot.get_state().cmd_success_rate)
-        robot.stop()
+        try:
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                time.sleep(0.05)
+                rates.append(robot.get_state().cmd_success_rate)
+        finally:
+            robot.stop()
     except RobotError as error:
         return Check("control", Status.FAIL, str(error), "see the lines above: kernel, network")
     worst = float(np.nanmin(rates)) if not np.isnan(rates).all() else float("nan")

@@ -10,10 +10,19 @@ import numpy as np
 import pytest
 
 from wovr_core.robots import preflight
-from wovr_core.robots.base import ConnectionLostError
+from wovr_core.robots.base import ConnectionLostError, Motion
 from wovr_core.robots.camera_sources import SimulatedCamera
 from wovr_core.robots.cameras import CameraConfig
-from wovr_core.robots.preflight import Status, Stream, check_camera, check_disk, check_network, check_server
+from wovr_core.robots.preflight import (
+    Status,
+    Stream,
+    check_camera,
+    check_control,
+    check_disk,
+    check_network,
+    check_server,
+)
+from wovr_core.robots.simulated import SimulatedRobot
 
 pytestmark = pytest.mark.robot
 
@@ -93,6 +102,22 @@ def test_kernel_and_disk(monkeypatch, tmp_path):
     monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: usage)
     check = check_disk(tmp_path / "not" / "yet")
     assert (check.status, check.numbers["free_gb"]) == (Status.FAIL, 1.0)
+
+
+def test_the_arm_is_stopped_whatever_ends_the_check_of_control(monkeypatch):
+    with SimulatedRobot() as robot:
+        states = iter([robot.get_state()])
+
+        def look():
+            for state in states:
+                return state
+            raise ConnectionLostError("the cable is out")
+
+        monkeypatch.setattr(robot, "get_state", look)
+        check = check_control(robot, robot.limits, seconds=1.0)
+        assert (check.status, check.found) == (Status.FAIL, "the cable is out")
+        monkeypatch.undo()
+        assert robot.get_state().motion is Motion.STOPPED
 
 
 def test_a_camera_that_hangs_fails_the_check():
