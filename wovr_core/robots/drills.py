@@ -83,7 +83,13 @@ class Drill:
         self._events: queue.Queue[dict[str, Any]] = queue.Queue()
         self.heard: list[dict[str, Any]] = []
         threading.Thread(target=self._listen, daemon=True).start()
-        up = self.wait("up", 90)
+        try:
+            up = self.wait("up", 90)
+        except BaseException:  # nobody will leave a context that was never entered; its processes end by themselves
+            self.client.kill()
+            self.client.wait(timeout=5)
+            self._errors.close()
+            raise
         self.arm_pid, self.safety_pid = int(up["arm"]), int(up["safety"])
 
     def __enter__(self) -> Drill:
@@ -148,8 +154,12 @@ class Drill:
         self._events.put({"event": "end", "t": time.monotonic()})
 
 
-def _stop_client(seconds: float) -> Callable[[Drill, ExitStack], float]:
-    def inject(drill: Drill, stack: ExitStack) -> float:
+Inject = Callable[[Drill], float]
+"""Breaks something; returns the moment of the fault."""
+
+
+def _stop_client(seconds: float) -> Inject:
+    def inject(drill: Drill) -> float:
         now = time.monotonic()
         os.kill(drill.client.pid, signal.SIGSTOP)
         time.sleep(seconds)
@@ -159,8 +169,8 @@ def _stop_client(seconds: float) -> Callable[[Drill, ExitStack], float]:
     return inject
 
 
-def _signal(target: str, number: signal.Signals) -> Callable[[Drill, ExitStack], float]:
-    def inject(drill: Drill, stack: ExitStack) -> float:
+def _signal(target: str, number: signal.Signals) -> Inject:
+    def inject(drill: Drill) -> float:
         pid = {"client": drill.client.pid, "safety": drill.safety_pid, "arm": drill.arm_pid}[target]
         now = time.monotonic()
         os.kill(pid, number)
@@ -169,7 +179,7 @@ def _signal(target: str, number: signal.Signals) -> Callable[[Drill, ExitStack],
     return inject
 
 
-def _freeze_arm(drill: Drill, stack: ExitStack) -> float:
+def _freeze_arm(drill: Drill) -> float:
     """The driver's process misses a stretch of the 1 kHz exchange: the arm's own controller must catch it."""
     now = time.monotonic()
     os.kill(drill.arm_pid, signal.SIGSTOP)
@@ -178,7 +188,7 @@ def _freeze_arm(drill: Drill, stack: ExitStack) -> float:
     return now
 
 
-def _interrupt_link(drill: Drill, stack: ExitStack) -> float:
+def _interrupt_link(drill: Drill) -> float:
     """The link has been cut: mend it, as a switch or a busy kernel does after a moment."""
     now = time.monotonic()
     time.sleep(LINK_GONE)
@@ -186,15 +196,15 @@ def _interrupt_link(drill: Drill, stack: ExitStack) -> float:
     return now
 
 
-def _tell(word: str) -> Callable[[Drill, ExitStack], float]:
-    def inject(drill: Drill, stack: ExitStack) -> float:
+def _tell(word: str) -> Inject:
+    def inject(drill: Drill) -> float:
         drill.tell(word)
         return float(drill.wait("fault", 20)["t"])
 
     return inject
 
 
-FAULTS: dict[str, Callable[[Drill, ExitStack], float]] = {
+FAULTS: dict[str, Inject] = {
     "client stopped 0.2 s": _stop_client(0.2),
     "client stopped 3 s": _stop_client(3.0),
     "client killed": _signal("client", signal.SIGKILL),
@@ -205,9 +215,9 @@ FAULTS: dict[str, Callable[[Drill, ExitStack], float]] = {
     "disk full": _tell("fill_disk"),
     "driver asleep 0.3 s": _freeze_arm,
     "reflex": _interrupt_link,
-    "network cut": lambda drill, stack: time.monotonic(),
+    "network cut": lambda drill: time.monotonic(),
 }
-"""What breaks -> how; each returns the moment of the fault."""
+"""What breaks -> how."""
 NEEDS_REFLEXES = ("driver asleep 0.3 s", "reflex", "network cut")
 """Faults that the arm's own controller catches: they need the simulator that has one."""
 OVER_A_LINK = ("reflex", "network cut")
@@ -258,7 +268,7 @@ def _run_once(fault: str, simulator: str, limits: Limits, moving: float, after: 
             if proxy is not None:
                 drill.mend = proxy.mend
                 proxy.cut()
-            at = FAULTS[fault](drill, stack)
+            at = FAULTS[fault](drill)
             time.sleep(after)
             times, motions, values = drill.rows()
             result = measure(fault, simulator, at, times, motions, values, drill.said(at))

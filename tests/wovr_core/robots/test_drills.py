@@ -6,14 +6,17 @@ The bounds are wide, for busy machines; `wovr bench robot` prints the times them
 from __future__ import annotations
 
 import math
+import signal
+import subprocess
 
 import numpy as np
 import pytest
 
 from wovr_core.errors import UnknownNameError
 from wovr_core.robots import simulated
+from wovr_core.robots.arm_server import ArmServerConfig
 from wovr_core.robots.base import RobotError
-from wovr_core.robots.drills import FAULTS, NEEDS_REFLEXES, measure, run_drill
+from wovr_core.robots.drills import FAULTS, NEEDS_REFLEXES, Drill, measure, run_drill
 from wovr_core.robots.simulated import FRANKY_SIM_LIMITS, franka_sim_python
 
 pytestmark = [pytest.mark.robot, pytest.mark.fault]
@@ -103,6 +106,24 @@ def test_the_measurement_reads_the_recorder():
     assert math.isnan(never.time_to_hold)
     with pytest.raises(RobotError, match="did not move"):
         measure("client killed", "none", 1.0, times, motions, values * 0, ())
+
+
+def test_a_client_that_does_not_come_up_is_ended(tmp_path, monkeypatch):
+    started = []
+    real = subprocess.Popen
+
+    def silent(command, **streams):
+        started.append(real(["sleep", "60"], **streams))
+        return started[0]
+
+    def give_up(self, event, timeout):
+        raise RobotError(f"no {event}")
+
+    monkeypatch.setattr(subprocess, "Popen", silent)
+    monkeypatch.setattr(Drill, "wait", give_up)
+    with pytest.raises(RobotError, match="no up"):
+        Drill(ArmServerConfig(kind="kinematic"), FRANKY_SIM_LIMITS, tmp_path)
+    assert started[0].returncode == -signal.SIGKILL
 
 
 def test_every_fault_has_an_expectation():
