@@ -17,14 +17,12 @@ import numpy.typing as npt
 from wovr_core.data.doctor_actions import Bias, action_faults, gripper_votes, motion_bias
 from wovr_core.data.doctor_motion import SHIFTS, Fit, Flow, fit, motion_of, watch
 from wovr_core.data.formats.base import Clip, Conventions
-from wovr_core.data.formats.conventions import Statistics, plain, turn, with_our_gripper
+from wovr_core.data.formats.conventions import Statistics, our_actions, plain, turn, with_our_gripper
 from wovr_core.types import FPS, FloatArray, Frames, TaskId
 
 FAULTS = ("gripper_sign", "gripper_range", "rotation", "action_shift", "normalised_actions", "task_order",
           "channel_order", "frame_rate")  # fmt: skip
 """What can be found."""
-
-
 GAINS = {"libero_spatial": 1.25, "libero_object": 1.25, "libero_goal": 1.15, "libero_10": 1.65, "": 1.3}
 """As LIBERO's whole camera pictures show scripted demonstrations."""
 
@@ -86,9 +84,7 @@ class Sight:
 
 def see(clip: Clip, conventions: Conventions, statistics: Statistics | None = None) -> Sight:
     """Apply conventions, all but size, frame rate and tasks."""
-    actions = clip.actions if statistics is None else statistics.restore(clip.actions)
-    actions, count = with_our_gripper(actions, conventions), len(clip.frames) - 1
-    actions = actions[1:] if conventions.shift_actions and len(actions) > count else actions[:count]
+    actions = our_actions(clip, conventions, statistics)
     return Sight(turn(clip.frames, conventions), actions, clip.instruction, clip.task, conventions.fps or clip.fps)
 
 
@@ -145,10 +141,8 @@ def _rotation(best: Fit, now: Conventions, config: DoctorConfig) -> list[Finding
     inverted = upward > 0 and best.explained[1] >= config.explained
     if not mirrored and not inverted:
         return []
-    evidence = (
-        f"an action of 1 moves the arm {sideways:+.2f} px right for dy, {upward:+.2f} px down for dz (ours: both "
-    )
-    evidence += "negative)"
+    evidence = f"an action of 1 moves the arm {sideways:+.2f} px right for dy, {upward:+.2f} px down for dz"
+    evidence += " (ours: both negative)"
     if mirrored and inverted:
         return [Finding("rotation", evidence, "pictures are turned by 180 degrees", {"rotate": not now.rotate})]
     if inverted:
@@ -194,8 +188,7 @@ def _rate(best: Fit, clips: Sequence[Sight], suite: str, config: DoctorConfig) -
 def _grippers(clips: Sequence[Sight], now: Conventions, config: DoctorConfig, unclear: list[str]) -> list[Finding]:
     values = np.concatenate([np.zeros(0, np.float32), *(clip.actions[:, 6] for clip in clips)])
     if len(values) and values.min() >= 0 and values.max() > 0.5 and values.max() <= 1 and (values < 0.1).any():
-        clips = [replace(c, actions=_widened(c.actions)) for c in clips]
-        votes = gripper_votes([clip.actions for clip in clips])
+        votes = gripper_votes([with_our_gripper(clip.actions, Conventions(gripper_01=True)) for clip in clips])
         change: dict[str, Any] = {"gripper_01": True}
         if votes and np.mean(votes) > config.majority:
             change["gripper_sign"] = -now.gripper_sign
@@ -211,12 +204,6 @@ def _grippers(clips: Sequence[Sight], now: Conventions, config: DoctorConfig, un
         return []
     evidence = f"{sum(votes)} of {len(votes)} clips begin with +1 and change to -1 where the arm is down"
     return [Finding("gripper_sign", evidence, "+1 opens the gripper", {"gripper_sign": -now.gripper_sign})]
-
-
-def _widened(actions: FloatArray) -> FloatArray:
-    wide = actions.copy()
-    wide[:, 6] = 2 * wide[:, 6] - 1
-    return wide
 
 
 def _channels(clips: Sequence[Sight], now: Conventions, config: DoctorConfig, unclear: list[str]) -> list[Finding]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +63,6 @@ def read_statistics(path: Path, key: str = "") -> Statistics:
 
 def merge(known: Conventions, asked: dict[str, Any]) -> Conventions:
     """What the format is known to need, where the user did not ask for something else (None)."""
-    from dataclasses import replace
-
     return replace(known, **{name: value for name, value in asked.items() if value is not None})
 
 
@@ -127,15 +125,9 @@ def to_episode(
         ForeignFileError: the clip is slower than 20 frames a second, or no multiple of it.
         UnknownNameError: its instruction is none of the suite's.
     """
-    actions = clip.actions.astype(np.float32)
-    if statistics is not None:
-        actions = statistics.restore(actions)
-    actions = with_our_gripper(actions, conventions)
+    actions = our_actions(clip, conventions, statistics)
     frames = resize(turn(clip.frames, conventions), conventions.size)
     streams = {name: resize(turn(stream, conventions), conventions.size) for name, stream in clip.streams.items()}
-    # T actions between T + 1 frames: the action that led to frame 0, or the one whose result is not shown, goes.
-    count = len(frames) - 1
-    actions = actions[1:] if conventions.shift_actions and len(actions) > count else actions[:count]
     success = np.zeros(len(frames), dtype=np.bool_)
     if clip.success >= 0:
         success[clip.success :] = True
@@ -168,10 +160,18 @@ def episode_id(key: str) -> str:
 
 def describe(conventions: Conventions) -> str:
     """JSON of what differs from doing nothing."""
-    from dataclasses import asdict
-
     idle = asdict(Conventions())
     return json.dumps({k: v for k, v in asdict(conventions).items() if v != idle[k]}, sort_keys=True)
+
+
+def our_actions(clip: Clip, conventions: Conventions, statistics: Statistics | None = None) -> FloatArray:
+    """(N - 1, 7) of a clip of N pictures: raw, with our gripper, each executed at the picture of its row."""
+    actions = clip.actions.astype(np.float32)
+    if statistics is not None:
+        actions = statistics.restore(actions)
+    actions, count = with_our_gripper(actions, conventions), len(clip.frames) - 1
+    # The action that led to the first picture, or the one whose result is not shown, goes.
+    return actions[1:] if conventions.shift_actions and len(actions) > count else actions[:count]
 
 
 def with_our_gripper(actions: FloatArray, conventions: Conventions) -> FloatArray:
