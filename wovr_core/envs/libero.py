@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from wovr_core import plugins
 from wovr_core.config import Pluggable
-from wovr_core.envs import gl, libero_render, libero_state, libero_suites
+from wovr_core.envs import gl, libero_render, libero_state, libero_suites, libero_views
 from wovr_core.envs.base import StepResult
 from wovr_core.envs.layered_renderer import LayeredRenderer
 from wovr_core.envs.libero_control import ArmControl
@@ -64,7 +64,7 @@ class LiberoConfig(Pluggable):
         if self.suite not in libero_suites.SUITES:
             raise UnknownNameError("suite", self.suite, libero_suites.SUITES)
         libero_render.check_profile(self.profile)
-        libero_render.find_view(self.view)
+        libero_views.find_view(self.view)
         check_streams(self.streams)
         if not 16 <= self.size <= 1024:
             raise WovrError(f"frame size {self.size} is out of range; 16 to 1024 pixels")
@@ -92,7 +92,7 @@ class LiberoEnv:
         self._domain: Any = libero_suites.build_domain(config.suite, task_index, config.profile)
         self.model: mujoco.MjModel = self._domain.sim.model._model
         self.data: mujoco.MjData = self._domain.sim.data._data
-        libero_render.apply_view(self.model, config.camera, libero_render.find_view(config.view))
+        libero_views.apply_view(self.model, config.camera, libero_views.find_view(config.view))
         self._renderer = self.make_renderer(config.size)
         # robosuite hides the gripper's markers in its reset only; a restored env may never see one.
         self._domain.visualize(dict.fromkeys(self._domain._visualizations, False))

@@ -11,9 +11,9 @@ from workbench.launching.drafts import DraftError, launchable, read_draft
 from workbench.launching.options import options, search, walk
 from wovr_core import recipes
 from wovr_core.config import override, to_dict
-from wovr_core.envs.libero_render import VIEWS
 from wovr_core.envs.libero_streams import STREAMS
 from wovr_core.envs.libero_suites import SUITES
+from wovr_core.envs.libero_views import VIEWS
 from wovr_core.errors import UnknownNameError
 from wovr_core.pipeline import STAGES
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from wovr_core.envs.libero import LiberoConfig, LiberoEnv
-from wovr_core.envs.libero_render import VIEWS, View
 from wovr_core.envs.libero_streams import STREAMS
+from wovr_core.envs.libero_views import VIEWS, View
 from wovr_core.errors import UnknownNameError
 from wovr_core.types import FloatArray, IntArray
 

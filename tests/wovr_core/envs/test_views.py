@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from wovr_core.envs.libero import LiberoConfig, LiberoEnv
-from wovr_core.envs.libero_render import VIEWS, View, apply_view, find_view
+from wovr_core.envs.libero_views import VIEWS, View, apply_view, find_view
 from wovr_core.errors import UnknownNameError, WovrError
 
 
