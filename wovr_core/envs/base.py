@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from wovr_core.errors import UnknownNameError
 from wovr_core.plugins import ConfiguredPlugin
 from wovr_core.types import Episode, FloatArray, Frames, StateArray, TaskId
 
@@ -94,6 +95,13 @@ class StreamingEnv(Env, Protocol):
 
     @property
     def segmentation_names(self) -> tuple[str, ...]: ...
+
+
+def pick_task(suite: str, known: Sequence[TaskId], index: int) -> TaskId:
+    """One of a suite's tasks. Raises UnknownNameError, which lists their numbers."""
+    if not 0 <= index < len(known):
+        raise UnknownNameError(f"task of {suite}", str(index), [str(i) for i in range(len(known))])
+    return known[index]
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from wovr_core import plugins
-from wovr_core.envs.base import Env, EnvironmentPlugin
+from wovr_core.envs.base import Env, EnvironmentPlugin, pick_task
 from wovr_core.envs.expert.demonstrations import ExpertConfig, run_expert_episode
 from wovr_core.envs.libero import EVALUATION_STATES, LiberoConfig, LiberoEnv
 from wovr_core.envs.libero_suites import tasks
-from wovr_core.errors import UnknownNameError, WovrError
+from wovr_core.errors import WovrError
 from wovr_core.types import Episode, TaskId
 
 LIBERO = EnvironmentPlugin(
@@ -29,10 +29,7 @@ def environment_of(config: Any) -> EnvironmentPlugin:
 
 def task_of(config: Any, index: int) -> TaskId:
     """One of its tasks. Raises UnknownNameError."""
-    known = environment_of(config).tasks(config)
-    if not 0 <= index < len(known):
-        raise UnknownNameError(f"task of {config.suite}", str(index), [str(i) for i in range(len(known))])
-    return known[index]
+    return pick_task(config.suite, environment_of(config).tasks(config), index)
 
 
 def demonstrate(env: Env, seed: int, expert: ExpertConfig) -> Episode:

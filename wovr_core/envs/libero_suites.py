@@ -23,6 +23,7 @@ from unittest import mock
 import numpy as np
 
 from wovr_core.envs import gl
+from wovr_core.envs.base import pick_task
 from wovr_core.envs.libero_render import Profile, fast_meshes
 from wovr_core.envs.libero_textures import shrink_textures
 from wovr_core.errors import MissingDependencyError, UnknownNameError
@@ -51,10 +52,7 @@ def task_id(suite: str, index: int) -> TaskId:
     Raises:
         UnknownNameError: no such suite, or no such index in it.
     """
-    known = tasks(suite)
-    if not 0 <= index < len(known):
-        raise UnknownNameError(f"task of {suite}", str(index), [str(i) for i in range(len(known))])
-    return known[index]
+    return pick_task(suite, tasks(suite), index)
 
 
 def evaluation_states(suite: str, index: int) -> StateArray:
