@@ -1,4 +1,4 @@
-"""KIR: which frames imagined rollouts start from (method.md, section 2).
+"""KIR, keyframe-initialised rollouts: which frames imagined rollouts start from.
 
 A share of the starts are episode beginnings; the others lie a little before something decisive: the gripper
 closing (contact), opening (release), the end of a failed episode, or the frame from which the world model's

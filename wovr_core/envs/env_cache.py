@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from wovr_core.envs.libero import LiberoConfig
+from typing import Any
 
 
 class EnvCache:
@@ -20,8 +17,9 @@ class EnvCache:
         self._build = build
         self._envs: OrderedDict[tuple[Any, int], Any] = OrderedDict()
 
-    def get(self, config: LiberoConfig, task_index: int) -> Any:
-        """The environment of this task, built if need be. In whatever state its last user left it: reset it.
+    def get(self, config: Any, task_index: int) -> Any:
+        """The environment of this task of an `EnvConfig`, built if need be. In whatever state its last user left it:
+        reset it.
 
         Raises:
             WovrError: what building raises.

@@ -33,8 +33,6 @@ STOCK_SAMPLES = 4
 """Samples a pixel of MuJoCo's (and so of LIBERO's) multisampling."""
 GRID = 2
 """Our samples lie GRID x GRID in a pixel."""
-
-
 _HIDDEN = 5
 """A geom group that neither LIBERO nor MuJoCo's defaults show."""
 

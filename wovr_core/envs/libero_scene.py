@@ -73,7 +73,7 @@ class SceneIndex:
         return frozenset(self._movable[i] for i in self._touching(data, self._gripper))
 
     def _touching(self, data: Any, marked: np.ndarray) -> set[int]:
-        """Indices of the movable objects in contact with any marked geom."""
+        """Indices of the movable objects in contact with any geom that is marked in (ngeom,) bool."""
         pairs = data.contact.geom  # (ncon, 2)
         if len(pairs) == 0:
             return set()

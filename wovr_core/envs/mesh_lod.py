@@ -100,7 +100,7 @@ def _project_attributes(source: Mesh, result: Mesh) -> Mesh:
     inside = (0.97 * corners + 0.03 * centres[:, None]).reshape(-1, 3)
     found, weights = surface.nearest(inside, np.repeat(facing, 3, axis=0), np.repeat(charts, 3))
     shape = (len(corners), 3)
-    uv = normals = None
+    uv = None
     if source.uv is not None:
         uv = np.einsum("nk,nkd->nd", weights, source.uv[found]).reshape(*shape, 2)
     read = np.einsum("nk,nkd->nd", weights, surface.normals[found])

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
-from typing import Any
 
 from wovr_core.envs import shared_results
 from wovr_core.envs.env_cache import EnvCache
@@ -83,7 +82,7 @@ def describe(error: Exception) -> Failure:
     return Failure(sent, f"{type(error).__name__}: {error}", traceback.format_exc())
 
 
-def _die_with_parent() -> Any:
+def _die_with_parent() -> None:
     """Wait for the parent's end, then stop at once, job or no job; covers kill -9 of the parent."""
     parent = multiprocessing.parent_process()
     if parent is not None:

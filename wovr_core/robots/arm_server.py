@@ -34,11 +34,16 @@ COMING_TO_REST = 4.0
 
 @dataclass(frozen=True)
 class ArmServerConfig:
+    """Which arm is served, and when it is stopped without being told."""
+
     kind: str = "franka"
     """"franka", or "kinematic" for the simulated arm."""
     hostname: str = ""
+    """Of the Franka's control box."""
     realtime: bool = True
+    """See `FrankaConfig`."""
     gripper: bool = True
+    """Whether the Franka has a hand."""
     hold_after: float = 0.1
     """s without a heartbeat."""
     stop_after: float = 0.3
@@ -86,6 +91,11 @@ class FlightRecorder:
 
 
 class ArmServer:
+    """Serves one safety process, over a socket of `wire`, until that is gone.
+
+    Threads: the loop of `run`; one each for blocking calls of the arm and of the gripper; one that stops the arm.
+    """
+
     def __init__(self, arm: Arm, guard: socket.socket, config: ArmServerConfig) -> None:
         self._arm, self._guard, self._config = arm, guard, config
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="arm")

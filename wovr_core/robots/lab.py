@@ -21,6 +21,7 @@ from wovr_core.robots.base import (
     Gains,
     Limits,
     Motion,
+    NotAcknowledgedError,
     ReflexError,
     RobotError,
     RobotMode,
@@ -210,8 +211,6 @@ class SimulatedLab:
             self._halt(Motion.HOLDING, Clip.OPERATOR)
 
     def recover(self, operator_ack: bool = False) -> None:
-        from wovr_core.robots.base import NotAcknowledgedError
-
         if not operator_ack:
             raise NotAcknowledgedError("a reflex is cleared only after a person looked: recover(operator_ack=True)")
         self._reflex = False

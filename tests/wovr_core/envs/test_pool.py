@@ -263,10 +263,10 @@ def test_the_cache_closes_what_it_drops() -> None:
             closed.append(self.key)
 
     cache = EnvCache(2, build=Fake)  # type: ignore[arg-type]
-    first = cache.get("c", 0)  # type: ignore[arg-type]
-    cache.get("c", 1)  # type: ignore[arg-type]
-    assert cache.get("c", 0) is first  # type: ignore[arg-type]
-    cache.get("c", 2)  # type: ignore[arg-type]
+    first = cache.get("c", 0)
+    cache.get("c", 1)
+    assert cache.get("c", 0) is first
+    cache.get("c", 2)
     assert closed == [("c", 1)]
     cache.close()
     assert len(cache) == 0

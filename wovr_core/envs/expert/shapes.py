@@ -22,7 +22,7 @@ MANNERS: dict[str, Manner] = {
     "white_yellow_mug": "rim",
     "moka_pot": "handle",
 }
-"""Objects taken by the rim, one finger inside; all others are taken across, between the fingers."""
+"""Objects taken by the rim, one finger inside, or by their handle; all others across, between the fingers."""
 
 FINGER_SPOTS = np.array(
     [[along, across] for along in (0.010, 0.025, 0.040, 0.055) for across in (-0.011, 0.011)], dtype=np.float64

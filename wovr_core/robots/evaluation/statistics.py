@@ -27,12 +27,12 @@ class Rate:
 
     @property
     def wilson(self) -> tuple[float, float]:
-        """95 %."""
+        """Wilson's interval, 95 %."""
         return proportion_interval(self.successes, self.trials)
 
     @property
     def exact(self) -> tuple[float, float]:
-        """Clopper and Pearson's, 95 %."""
+        """Clopper and Pearson's interval, 95 %."""
         return proportion_interval(self.successes, self.trials, "exact")
 
 

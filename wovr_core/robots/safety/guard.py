@@ -34,8 +34,6 @@ START_MARGIN = 0.005
 """m by which the arm may be outside of the box when it starts: the first target is put inside."""
 HARD_REASONS = frozenset({Clip.FORCE, Clip.TORQUE, Clip.OVERSPEED, Clip.REFLEX, Clip.STATE})
 """Stops that a command answers with an error, since the trial is over."""
-
-
 TAKEN_MODES = frozenset({RobotMode.USER_STOPPED, RobotMode.GUIDING, RobotMode.RECOVERY})
 """A person, or the arm's own controller, has the arm."""
 

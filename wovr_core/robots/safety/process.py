@@ -33,10 +33,14 @@ from wovr_core.robots.safety import wire
 from wovr_core.robots.safety.guard import Guard, hard_stop_error, reflex_error
 
 HEARTBEAT = 0.02
+"""s between what the arm process is told, and so between looks at the guard's clocks."""
 LINGER = 2.0
+"""s"""
 
 
 class SafetyProcess:
+    """The loop, over a listening socket for one client at a time and the arm process's socket."""
+
     def __init__(self, listener: socket.socket, arm: socket.socket) -> None:
         self._guard = Guard()
         self._arm = arm
