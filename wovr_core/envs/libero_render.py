@@ -40,6 +40,11 @@ def cache_folder() -> Path:
     return wovr_home() / "meshes"
 
 
+def is_first_use() -> bool:
+    """Whether no mesh was decimated yet: the first environments of a new machine take longer to build."""
+    return next(cache_folder().glob("*.obj"), None) is None
+
+
 def lod_file(source: Path, scale: tuple[float, float, float], budget: BudgetConfig, folder: Path) -> Path:
     """The cached file to load instead of `source`, built if it is missing or damaged; or `source` itself.
 

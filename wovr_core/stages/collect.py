@@ -19,7 +19,7 @@ from wovr_core.seeding import derive_seed
 from wovr_core.stages.disk import DiskBudget, episode_bytes
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
 from wovr_core.stages.progress import Progress
-from wovr_core.stages.real_episodes import still_missing, versions_of
+from wovr_core.stages.real_episodes import still_missing, tell_of_first_use, versions_of
 from wovr_core.types import Episode
 
 
@@ -135,6 +135,8 @@ def _collect(
 ) -> CollectOutputs:
     episodes = folder.path / "episodes"
     missing = still_missing(episodes, jobs)
+    if missing:
+        tell_of_first_use(inputs.env)
     there = len(jobs) - len(missing)
     budget = DiskBudget(folder.path, len(missing), _size_of_one(episodes, inputs.env, max_steps, codec))
     progress = Progress(folder.stage, len(jobs), "episode", initial=there)

@@ -14,7 +14,9 @@ from wovr_core.data.episode_files import SUFFIX, read_episode_summary, write_epi
 from wovr_core.envs.env_cache import EnvCache
 from wovr_core.envs.job_pool import JobPool
 from wovr_core.envs.libero import LiberoConfig
+from wovr_core.envs.libero_render import is_first_use
 from wovr_core.errors import CorruptFileError
+from wovr_core.files import wovr_home
 from wovr_core.stages.folder import StageFolder
 from wovr_core.stages.progress import Progress
 from wovr_core.types import Episode
@@ -52,7 +54,7 @@ def make_missing(
 
     Args:
         function: of `wovr_core.execution`, for the pool.
-        job_of: name -> what the function is called with; has a field `task`.
+        job_of: name -> what the function is called with; has the fields `env` and `task`.
         unit: what is counted on the terminal.
 
     Returns:
@@ -65,6 +67,8 @@ def make_missing(
     episodes = folder.path / "episodes"
     missing = still_missing(episodes, names)
     jobs = [job_of(name) for name in missing]
+    if jobs:
+        tell_of_first_use(jobs[0].env)
     progress = Progress(folder.stage, len(names), unit, initial=len(names) - len(missing))
     with contextlib.closing(progress):
         for name, episode in zip(missing, pool.map(function, jobs, key=attrgetter("task")), strict=True):
@@ -72,6 +76,17 @@ def make_missing(
             progress.update(1)
             folder.stop_if_asked()
     return episodes
+
+
+def tell_of_first_use(env: Any) -> None:
+    """On a new machine, say what the silence before the first episode is; afterwards nothing."""
+    if isinstance(env, LiberoConfig) and env.profile == "fast" and is_first_use():
+        logger.info(
+            "first use of LIBERO here: before the first episodes its meshes and textures are thinned out, to be kept "
+            "under %s, and its control law is compiled; this takes some ten seconds for the first task and a few for "
+            "each other one, on a busy machine minutes",
+            wovr_home(),
+        )
 
 
 def still_missing(episodes: Path, names: Iterable[str]) -> list[str]:

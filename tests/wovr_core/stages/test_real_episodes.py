@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,12 @@ from typing import Any
 import pytest
 
 from wovr_core.data.episode_files import EpisodeSet
+from wovr_core.envs.libero import LiberoConfig
 from wovr_core.errors import Interrupted
 from wovr_core.files import read_json
 from wovr_core.stages import folder as folders
 from wovr_core.stages.folder import StageFolder
-from wovr_core.stages.real_episodes import make_missing
+from wovr_core.stages.real_episodes import make_missing, tell_of_first_use
 from wovr_core.types import Episode
 
 NAMES = ["a", "b", "c"]
@@ -48,7 +50,7 @@ def make(make_episode: Callable[..., Episode]) -> Callable[[Path, Pool], Path]:
             folder,
             NAMES,
             lambda envs, job: make_episode(f"as the job called it: {job.name}", length=8, close=2, release=5),
-            lambda name: SimpleNamespace(name=name, task=NAMES.index(name)),
+            lambda name: SimpleNamespace(name=name, env=LiberoConfig(), task=NAMES.index(name)),
             pool,
         )
 
@@ -80,6 +82,25 @@ def test_ctrl_c_keeps_the_work_and_counts_its_time(
     monkeypatch.setattr(folders, "stop_requested", lambda: False)
     make(tmp_path, Pool())
     assert len(EpisodeSet(tmp_path / "episodes")) == 3
+
+
+def test_the_silence_of_a_first_use_is_explained_once(
+    tmp_path: Path,
+    make: Callable[[Path, Pool], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("WOVR_HOME", str(tmp_path / "home"))
+    caplog.set_level(logging.INFO, logger="wovr.collect")
+    make(tmp_path / "evaluate", Pool())
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith("first use of LIBERO here: ")
+    make(tmp_path / "evaluate", Pool())  # nothing is left to do
+    tell_of_first_use(LiberoConfig(profile="reference"))  # draws LIBERO's own meshes
+    (tmp_path / "home" / "meshes").mkdir(parents=True)
+    (tmp_path / "home" / "meshes" / "0123.obj").touch()
+    tell_of_first_use(LiberoConfig())
+    assert len(caplog.messages) == 1
 
 
 @pytest.mark.fault
