@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from wovr_core.envs.expert.composition import RULES, compose
+from wovr_core.envs.expert.drawers import PullDrawer, ShutDrawer
+from wovr_core.envs.expert.knobs import TurnKnob
 from wovr_core.envs.expert.pick_place import PickPlace
+from wovr_core.envs.expert.stowing import MakeRoom, PutInDrawer
 from wovr_core.errors import WovrError
 
 
@@ -40,9 +43,14 @@ def test_every_task_but_the_named_ones_has_subgoals_for_each_clause(suite: str) 
 
 def test_stoves_are_lit_before_pots_stand_there_and_drawers_shut_after() -> None:
     pot, lit = ("on", "moka_pot_1", "flat_stove_1_cook_region"), ("turnon", "flat_stove_1")
-    assert [subgoal.clause for subgoal in compose((pot, lit))] == [lit, pot]
+    stove = compose((pot, lit))
+    assert [subgoal.clause for subgoal in stove] == [lit, pot]
+    assert isinstance(stove[0], TurnKnob)
+    assert stove[0].on
     shut, put = ("close", "white_cabinet_1_bottom_region"), ("in", "bowl_1", "white_cabinet_1_bottom_region")
-    assert [subgoal.clause for subgoal in compose((shut, put))][-1] == shut
+    drawer = compose((shut, put))
+    assert [type(subgoal) for subgoal in drawer] == [MakeRoom, PullDrawer, PutInDrawer, ShutDrawer]
+    assert [subgoal.clause for subgoal in drawer] == [put, put, put, shut]
 
 
 def test_what_is_put_in_keeps_the_goals_order() -> None:

@@ -1,4 +1,4 @@
-"""Drawers, knobs and pushing: the geometry of a leaning hand, the order of subgoals, and each skill in LIBERO-Goal."""
+"""Drawers, knobs and pushing: the geometry of a leaning hand, and each skill in LIBERO-Goal."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from wovr_core.envs.expert.composition import compose, expert_action
+from wovr_core.envs.expert.composition import expert_action
 from wovr_core.envs.expert.drawers import PullDrawer, ShutDrawer, see_handle
 from wovr_core.envs.expert.knobs import TurnKnob, see_knob
 from wovr_core.envs.expert.pushing import PushTo, side_of
-from wovr_core.envs.expert.stowing import MakeRoom, PutInDrawer
 from wovr_core.envs.expert.subgoals import Subgoal
 from wovr_core.envs.expert.wrist import TURN_AT, Wrist, leaning, move_and_turn, see_wrist, turn_between, upright
 from wovr_core.envs.libero import LiberoConfig, LiberoEnv
@@ -116,18 +115,6 @@ def move_joint(env: LiberoEnv, part: str, value: float) -> None:
     joint = env._parts._joints[part]
     env.data.qpos[env.model.jnt_qposadr[joint]] = value
     env.restore(env.sim_state())
-
-
-# ------------------------------------------------------------------------------------------------- order
-
-
-def test_stoves_are_turned_on_first_and_drawers_shut_last() -> None:
-    stove = compose((("on", "moka_pot_1", "flat_stove_1_cook_region"), ("turnon", "flat_stove_1")))
-    assert isinstance(stove[0], TurnKnob)
-    assert stove[0].on
-    put = ("in", "akita_black_bowl_1", "white_cabinet_1_bottom_region")
-    subgoals = compose((("close", "white_cabinet_1_bottom_region"), put))
-    assert [type(subgoal) for subgoal in subgoals] == [MakeRoom, PullDrawer, PutInDrawer, ShutDrawer]
 
 
 def test_a_drawer_stays_shut_over_what_is_in_it(env: LiberoEnv) -> None:
