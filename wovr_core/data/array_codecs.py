@@ -54,6 +54,7 @@ def encode(name: str, array: Array, codec: Codec = "auto") -> tuple[dict[str, Ar
     """
     check_codec(codec)
     array = np.ascontiguousarray(array)
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)  # the description does not tell byte orders
     pictures = array.dtype == np.uint8 and array.ndim == 4 and array.shape[-1] == 3 and array.size > 0
     if codec == "webp" and not pictures:
         raise WovrError(f"{name}: WebP holds colour pictures u8 (T, H, W, 3), not {array.dtype} {array.shape}")

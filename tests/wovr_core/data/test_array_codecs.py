@@ -77,6 +77,13 @@ def test_a_non_contiguous_view_is_stored_as_it_looks() -> None:
         assert np.array_equal(there_and_back(frames, codec)[0], frames)
 
 
+def test_numbers_of_another_byte_order_keep_their_values() -> None:
+    depth = (scene()[..., 0] / 77).astype(">f4")
+    back, codec, _ = there_and_back(depth, "delta")
+    assert codec == "delta"
+    assert np.array_equal(back, depth)
+
+
 def test_webp_and_codecs_by_name() -> None:
     with pytest.raises(WovrError, match=r"x: WebP holds colour pictures .* not float32 \(2, 3\)"):
         encode("x", np.zeros((2, 3), np.float32), "webp")
