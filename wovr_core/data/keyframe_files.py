@@ -50,21 +50,21 @@ def read_keyframes(path: Path) -> list[Keyframe]:
     try:
         with safe_open(path, framework="numpy") as file:
             meta = json.loads((file.metadata() or {})["wovr"])
+            if meta["schema"] != SCHEMA:
+                raise CorruptFileError(f"{path} has keyframe format {meta['schema']}, this version reads {SCHEMA}")
             frames, actions = file.get_tensor("context_frames"), file.get_tensor("context_actions")
             flat, lengths = file.get_tensor("sim_states"), file.get_tensor("state_lengths")
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        states = np.split(flat, np.cumsum(lengths)[:-1])
+        return [
+            Keyframe(
+                task=TaskId(row["suite"], row["task"], row["instruction"]),
+                start=Start(row["episode_id"], row["step"]),
+                reason=row["reason"],
+                context_frames=frames[i],
+                context_actions=actions[i],
+                sim_state=states[i] if len(states[i]) else None,
+            )
+            for i, row in enumerate(meta["keyframes"])
+        ]
+    except (SafetensorError, OSError, KeyError, IndexError, TypeError, ValueError) as error:
         raise CorruptFileError(f"{path} is not a keyframe file ({error}); run `wovr run keyframes` again") from error
-    if meta.get("schema") != SCHEMA:
-        raise CorruptFileError(f"{path} has keyframe format {meta.get('schema')}, this version reads {SCHEMA}")
-    states = np.split(flat, np.cumsum(lengths)[:-1])
-    return [
-        Keyframe(
-            task=TaskId(row["suite"], row["task"], row["instruction"]),
-            start=Start(row["episode_id"], row["step"]),
-            reason=row["reason"],
-            context_frames=frames[i],
-            context_actions=actions[i],
-            sim_state=states[i] if len(states[i]) else None,
-        )
-        for i, row in enumerate(meta["keyframes"])
-    ]

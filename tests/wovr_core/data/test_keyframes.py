@@ -64,11 +64,20 @@ def test_files_keep_states_of_unlike_length(tmp_path, make_episode):
 
 
 @pytest.mark.fault
-def test_a_torn_file_is_named(tmp_path, make_episode):
+def test_a_damaged_file_is_named(tmp_path, make_episode):
     path = tmp_path / "keyframes.safetensors"
     write_keyframes(path, select_keyframes([make_episode()], KeyframeConfig(count=3), np.random.default_rng(0)))
-    path.write_bytes(path.read_bytes()[:-50])
-    with pytest.raises(CorruptFileError, match=r"keyframes\.safetensors"):
+    whole = path.read_bytes()
+    for damaged in (
+        whole[:-50],
+        whole.replace(b"episode_id", b"episode_ib"),
+        whole.replace(b"context_a", b"context_b"),
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(CorruptFileError, match=r"keyframes\.safetensors is not a keyframe file"):
+            read_keyframes(path)
+    path.write_bytes(whole.replace(b'\\"schema\\": 1', b'\\"schema\\": 9'))
+    with pytest.raises(CorruptFileError, match="has keyframe format 9, this version reads 1"):
         read_keyframes(path)
 
 
