@@ -16,6 +16,8 @@ Action = Literal["wait", "refine"]
 
 @dataclass(frozen=True)
 class AutopilotConfig:
+    """When it looks, when it refines, and what it may spend."""
+
     budget: int = 60
     """Real episodes that it may spend in all, probes included."""
     probe_drift: float = 0.02
@@ -25,7 +27,9 @@ class AutopilotConfig:
     error_growth: float = 1.15
     """Error on the new policy's episodes over that at the last refinement, from which on it refines."""
     probe_frames: int = 64
+    """Observations on which the drift is measured."""
     samples: int = 4
+    """Chunks that either policy draws at each of them."""
 
     def __post_init__(self) -> None:
         if self.budget < 0 or self.probe_drift > self.drift or self.error_growth < 1:

@@ -61,6 +61,6 @@ def guess_format(path: Path) -> str:
     folder = path if path.is_dir() else path.parent
     if (folder / "meta" / "info.json").is_file():
         return "lerobot"
-    names = [path.name] if path.is_file() else [p.name for p in sorted(folder.rglob("*"))[:1000]]
+    there = [path.name] if path.is_file() else [p.name for p in sorted(folder.rglob("*"))[:1000]]
     endings = {".hdf5": "libero", ".h5": "libero", ".tar": "wmpo", ".npy": "rlinf", ".safetensors": "wovr"}
-    return next((kind for ending, kind in endings.items() if any(n.endswith(ending) for n in names)), "")
+    return next((kind for ending, kind in endings.items() if any(name.endswith(ending) for name in there)), "")
