@@ -12,6 +12,13 @@ from wovr_core.errors import UnknownNameError
 EXIT_USER = 2
 
 
+def add_assignments(parser: Any, what: str = "change a key of the recipe", option: str = "--set") -> None:
+    """`--set KEY=VALUE`, as often as wanted: `arguments.assignments`, for `wovr_core.config.override`."""
+    parser.add_argument(
+        option, dest="assignments", action="append", default=[], metavar="KEY=VALUE", help=f"{what}; may be repeated"
+    )
+
+
 class Parser(argparse.ArgumentParser):
     """A parser of `wovr` or of one of its commands; what a user mistyped is held against what there is."""
 
