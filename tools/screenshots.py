@@ -161,7 +161,7 @@ def inspect(browser: Browser, run: Path, options: argparse.Namespace) -> None:
     with served(create_app(Services(catalogue))) as url:
         for width, height in SIZES:
             for scheme in ("light", "dark"):
-                page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]
+                page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
                 page.goto(url)
                 page.locator(".wovr-page[data-state=ready] .wovr-grid:not(.stale)").wait_for()
                 page.wait_for_function(_PICTURES_THERE)
@@ -185,7 +185,7 @@ def pages(browser: Browser, run: Path, out: Path) -> None:
         catalogue.run_ids()  # no page is to be seen while the run is still being read
         for page_info in PAGES[1:]:
             for scheme in ("light", "dark"):
-                page = browser.new_page(viewport={"width": 1280, "height": 720}, color_scheme=scheme)  # type: ignore[arg-type]
+                page = browser.new_page(viewport={"width": 1280, "height": 720}, color_scheme=scheme)
                 page.goto(f"{url}/{page_info.path}")
                 with contextlib.suppress(PlaywrightTimeout):  # a page that goes on loading is shown as it is
                     page.wait_for_function(_PAGE_THERE, timeout=30_000)
