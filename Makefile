@@ -18,7 +18,7 @@ help:
 	@echo "make clean   remove .venv, caches and what make docs wrote"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
-	@echo "Installing into $(VENV): several minutes and 5 GB, most of both for PyTorch. pip is quiet unless something fails."
+	@echo "Installing into $(VENV): four to six minutes on two cores and 5 GB, most of both for PyTorch. pip is quiet unless something fails."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[app,notebook,postgres,ray,tracking,data,large,robot,docs,dev]"
 	@touch $@

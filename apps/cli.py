@@ -13,7 +13,7 @@ from pathlib import Path
 
 from apps.commands import GROUPS
 from apps.doctor_data import add_data_doctor
-from apps.parsing import EXIT_USER, Parser
+from apps.parsing import EXIT_USER, Parser, add_assignments
 from wovr_core import __version__
 from wovr_core.errors import Interrupted, UnknownNameError, WovrError
 
@@ -75,7 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"wovr {__version__}")
     parser.set_defaults(verbose=False)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     demo = commands.add_parser("demo", parents=[common], help="the whole loop at small scale, then a report")
     _run_options(demo, recipe="demo")
@@ -145,14 +145,7 @@ def build_parser() -> argparse.ArgumentParser:
 def _run_options(parser: argparse.ArgumentParser, recipe: str) -> None:
     parser.add_argument("--recipe", default=recipe, help=f"named configuration (default: {recipe})")
     parser.add_argument("--run", default=None, help="name or folder of the run (default: the recipe's name)")
-    parser.add_argument(
-        "--set",
-        dest="assignments",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change one key of the recipe, for example --set sft.steps=500; may be repeated",
-    )
+    add_assignments(parser, "change one key of the recipe, for example --set sft.steps=500")
 
 
 def _demo(arguments: argparse.Namespace) -> int:

@@ -72,10 +72,10 @@ def examine_data(arguments: argparse.Namespace) -> int:
         keys = reader.keys()
         spread = np.unique(np.linspace(0, len(keys) - 1, min(arguments.clips, len(keys))).round().astype(int))
         clips = [reader.read(keys[i]) for i in spread]
-    now = merge(clips[0].conventions, conventions_of(arguments))
+    asked = conventions_of(arguments)
+    now = merge(clips[0].conventions, asked)
     sights = [see(clip, now, statistics) for clip in clips]
     diagnosis = diagnose(sights, now, _tasks(arguments.suite or clips[0].suite))
-    asked = {**conventions_of(arguments)}
     for finding in diagnosis.findings:
         asked |= finding.change
     flags = flags_text(asked)

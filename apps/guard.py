@@ -203,7 +203,11 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
 
 def is_loopback_name(host: str) -> bool:
     """Whether a Host header names this machine."""
-    name = _host_name(host)
+    return is_loopback(_host_name(host))
+
+
+def is_loopback(name: str) -> bool:
+    """Whether a name or address, without a port, is this machine's own."""
     if name == "localhost":
         return True
     try:

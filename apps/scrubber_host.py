@@ -31,6 +31,7 @@ from workbench.scrubber import MODULE_PATH
 from workbench.scrubber.desk import SpanDesk
 from workbench.scrubber.frame_packs import FramePack
 from workbench.scrubber.payload import Payload
+from workbench.scrubber.span_log import MemorySpans
 
 log = logging.getLogger("wovr.app.scrubber")
 
@@ -95,11 +96,23 @@ def asset_router(packs: PackStore, *, prefix: str = PREFIX, dependencies: Sequen
     return router
 
 
-def scrubber_value(payload: Payload, desk: SpanDesk, packs: PackStore, *, prefix: str = PREFIX) -> dict[str, Any]:
-    """What to return from a Gradio function whose output is the scrubber."""
+def scrubber_value(
+    payload: Payload, desk: SpanDesk, packs: PackStore, *, owns_address: bool = True, prefix: str = PREFIX
+) -> dict[str, Any]:
+    """What to return from a Gradio function whose output is the scrubber.
+
+    Args:
+        owns_address: the scrubber keeps its frame and span in the page's address; False where that is the page's own.
+    """
     urls = {name: f"{prefix}/packs/{packs.put(packed)}" for name, packed in payload.packs.items()}
-    meta = payload.meta | {"owns_address": True, "can_edit": desk.can_edit and payload.meta["can_edit"]}
+    meta = payload.meta | {"owns_address": owns_address, "can_edit": desk.can_edit and payload.meta["can_edit"]}
     return {"meta": meta, "packs": urls, "spans": desk.spans(), "theme": "auto"}
+
+
+def reading_value(payload: Payload, packs: PackStore) -> dict[str, Any]:
+    """The value of a scrubber within a page, to look at only: it has no spans, takes none, and leaves the address."""
+    desk = SpanDesk(MemorySpans(), payload.id, payload.frames, can_edit=False)
+    return scrubber_value(payload, desk, packs, owns_address=False)
 
 
 def scrubber_html(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from apps.guard import GuardConfig, RefusedError, check_host, check_share, is_loopback_name
+from apps.guard import GuardConfig, RefusedError, check_host, check_share, is_loopback
 from workbench.catalogue.catalogue import Catalogue, CatalogueConfig
 from workbench.starter import unpack as starter
 from wovr_core.errors import MissingDependencyError, WovrError
@@ -42,7 +42,7 @@ class AppConfig:
     """The first to try; the next free one is taken."""
     browser: bool = True
     demo: bool = False
-    """Open the newest demo run."""
+    """Open the newest demo run that has anything finished, or the starter pack."""
     auth: bool = False
     """Let nobody in without signing in, on this machine too. Beyond loopback that is always so."""
     tls_cert: Path | None = None
@@ -60,7 +60,7 @@ def serve(config: AppConfig) -> None:
     for path in config.paths:
         if not path.is_dir():
             raise WovrError(f"there is no folder at {path}; give a run folder, or a folder of run folders")
-    query = {"run": demo_run().name} if config.demo else {}
+    query = {"run": starter.demo_run().name} if config.demo else {}
     tame_gradio()
     names = known_names(host, config.names)
     app = application(config, access, GuardConfig(names=names, tls=tls is not None))
@@ -110,7 +110,7 @@ def application(config: AppConfig, access: Access | None = None, guard: GuardCon
 
 def access_of(config: AppConfig) -> Access | None:
     """Accounts and sessions where signing in is asked for, or others can come. Raises RefusedError without accounts."""
-    if not config.auth and is_loopback_name(config.host):
+    if not config.auth and is_loopback(config.host):
         return None
     from workbench.server.access import Access
     from workbench.server.accounts import Accounts
@@ -156,11 +156,6 @@ def tame_gradio() -> None:
     for name in [name for name in os.environ if name.startswith("GRADIO_") and name != "GRADIO_TEMP_DIR"]:
         del os.environ[name]
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-
-
-def demo_run() -> Path:
-    """The newest demo run that has anything finished, or the starter pack's. Raises WovrError without either."""
-    return starter.demo_run()
 
 
 @contextlib.contextmanager

@@ -43,6 +43,7 @@ def jupyterlab(work: Path, own: Path, extra: dict[str, str]) -> Iterator[tuple[s
             server.wait(15)
         except subprocess.TimeoutExpired:
             server.kill()
+            server.wait()
 
 
 def address(server: subprocess.Popen[bytes], log: Path, token: str) -> str:

@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wovr_core.files import write_bytes
+
 if TYPE_CHECKING:
     from nbformat import NotebookNode
     from traitlets.config import Config
@@ -61,8 +63,8 @@ def attentive() -> Config:
     from traitlets import Type
     from traitlets.config import Config
 
-    class Channel(AsyncZMQSocketChannel):
-        async def get_msg(self, timeout: float | None = None) -> dict[str, Any]:
+    class Channel(AsyncZMQSocketChannel):  # whose get_msg is a coroutine, where its own parent's is none
+        async def get_msg(self, timeout: float | None = None) -> dict[str, Any]:  # type: ignore[override]
             end = None if timeout is None else time.monotonic() + timeout
             while True:
                 left = 1.0 if end is None else min(1.0, max(0.0, end - time.monotonic()))
@@ -110,13 +112,14 @@ def execute(script: Path, folder: Path, environment: Mapping[str, str], cell_tim
 
 
 def write_pairs(check: bool) -> int:
+    """Write each notebook that differs from its script, or only tell of it; 1 if it was only told."""
     stale = []
     for script in scripts():
         path, text = script.with_suffix(".ipynb"), notebook_text(script)
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             stale.append(path.name)
             if not check:
-                path.write_text(text, encoding="utf-8")
+                write_bytes(path, text.encode())
     if stale:
         print(("differ from their scripts: " if check else "written: ") + ", ".join(stale))
     return 1 if check and stale else 0

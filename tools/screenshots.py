@@ -14,7 +14,6 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,7 @@ from playwright.sync_api import TimeoutError as PlaywrightTimeout
 from small_png import save
 
 from apps.bench.browser import chromium, served
+from apps.bench.home import at_home
 from workbench.catalogue.catalogue import Catalogue, CatalogueConfig, newest
 from workbench.catalogue.opening import desk_of
 from workbench.catalogue.query import parse_query
@@ -161,7 +161,7 @@ def inspect(browser: Browser, run: Path, options: argparse.Namespace) -> None:
     with served(create_app(Services(catalogue))) as url:
         for width, height in SIZES:
             for scheme in ("light", "dark"):
-                page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]
+                page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
                 page.goto(url)
                 page.locator(".wovr-page[data-state=ready] .wovr-grid:not(.stale)").wait_for()
                 page.wait_for_function(_PICTURES_THERE)
@@ -185,26 +185,13 @@ def pages(browser: Browser, run: Path, out: Path) -> None:
         catalogue.run_ids()  # no page is to be seen while the run is still being read
         for page_info in PAGES[1:]:
             for scheme in ("light", "dark"):
-                page = browser.new_page(viewport={"width": 1280, "height": 720}, color_scheme=scheme)  # type: ignore[arg-type]
+                page = browser.new_page(viewport={"width": 1280, "height": 720}, color_scheme=scheme)
                 page.goto(f"{url}/{page_info.path}")
                 with contextlib.suppress(PlaywrightTimeout):  # a page that goes on loading is shown as it is
                     page.wait_for_function(_PAGE_THERE, timeout=30_000)
                 page.wait_for_timeout(2500)  # curves are drawn, frames decoded
                 save(page, out / f"{page_info.path}-{scheme}-1280.png")
                 page.close()
-
-
-@contextlib.contextmanager
-def at_home(folder: Path) -> Iterator[None]:
-    """WOVR_HOME is this folder: jobs, policies and accounts of this machine are none of the picture's business."""
-    before = os.environ.get("WOVR_HOME")
-    os.environ["WOVR_HOME"] = str(folder)
-    try:
-        yield
-    finally:
-        del os.environ["WOVR_HOME"]
-        if before is not None:
-            os.environ["WOVR_HOME"] = before
 
 
 def chosen(catalogue: Catalogue, named: str | None) -> Item:

@@ -42,10 +42,10 @@ def palette_png(picture: Any, colours: int) -> bytes:
 
     counted = sorted(picture.getcolors(1 << 24), reverse=True)
     flat = [colour for _, colour in counted[: colours // 8]]
-    occurring = {cell(colour) for _, colour in counted} - set(map(cell, flat))
+    occurring: list[tuple[int, ...]] = sorted({cell(colour) for _, colour in counted} - set(map(cell, flat)))
     sample = Image.new("RGB", (len(occurring), 1))
-    sample.putdata(sorted(occurring))
-    spread = sample.quantize(colours - len(flat), method=Image.Quantize.MEDIANCUT).getpalette()
+    sample.putdata(occurring)
+    spread = sample.quantize(colours - len(flat), method=Image.Quantize.MEDIANCUT).getpalette() or []
     chosen = Image.new("P", (1, 1))
     chosen.putpalette([*(channel for colour in flat for channel in colour), *spread[: 3 * (colours - len(flat))]])
     buffer = io.BytesIO()

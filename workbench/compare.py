@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workbench.store.checkpoints import find_checkpoints, version_titles
+from workbench.store.checkpoints import titles_in
 from wovr_core.data.episode_files import SUFFIX
 from wovr_core.errors import UnknownNameError, WovrError
 from wovr_core.files import read_json
@@ -127,7 +127,7 @@ def evaluations(runs: Mapping[str, Path]) -> list[Evaluation]:
 
     found = []
     for name, path in runs.items():
-        titles = version_titles(find_checkpoints(path))
+        titles = titles_in(path)
         stages = sorted(path.glob("*/outputs.json"), key=order)
         found += [e for p in stages if (e := _read(name, p.parent, titles)) is not None]
     return found
@@ -137,7 +137,7 @@ def find_evaluation(runs: Mapping[str, Path], evaluation_id: str) -> Evaluation:
     """By id. Raises UnknownNameError."""
     run, _, stage = evaluation_id.partition("/")
     if run in runs and re.fullmatch(r"[A-Za-z0-9_.-]+", stage) and stage.strip("."):
-        found = _read(run, runs[run] / stage, version_titles(find_checkpoints(runs[run])))
+        found = _read(run, runs[run] / stage, titles_in(runs[run]))
         if found is not None:
             return found
     raise UnknownNameError("evaluation", evaluation_id[:120], [e.id for e in evaluations(runs)])

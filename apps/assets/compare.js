@@ -27,7 +27,7 @@ class ComparePage {
     ui.bar = el("div", { class: "bar" }, el("label", {}, "compare", ui.kind), el("label", {}, "first", ui.first), el("label", {}, "second", ui.second), ui.swap);
     ui.body = el("div", { class: "wovr-compare-body", "aria-live": "polite" });
     ui.scrub = el("section", { class: "scrub", "aria-label": "side by side", hidden: true });
-    clear(host, el("main", { class: "wovr-compare" }, ui.bar, ui.scrub, ui.body));
+    clear(host, el("main", { class: "wovr-comparison" }, ui.bar, ui.scrub, ui.body));
     followTheme(() => this.draws?.());
     this.start();
   }

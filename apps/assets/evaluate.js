@@ -22,7 +22,7 @@ class EvaluatePage {
     this.list = el("section", { class: "wovr-card wovr-joblist", "aria-label": "evaluation jobs" });
     this.panel = el("section", { class: "wovr-card wovr-job", "aria-label": "job", hidden: true });
     this.results = el("section", { class: "wovr-card wovr-results", "aria-label": "results" }, el("div", { class: "wovr-loading", role: "status", text: "Reading the results …" }));
-    clear(host, el("div", { class: "wovr-train" }, el("div", { class: "left" }, el("h1", { text: "Evaluate" }), this.form),
+    clear(host, el("div", { class: "wovr-columns" }, el("div", { class: "left" }, el("h1", { text: "Evaluate" }), this.form),
       el("main", { class: "right" }, this.panel, el("h1", { text: "Results" }), this.results, el("h1", { text: "Evaluation jobs" }), this.list)));
     this.start(query.get("job"));
   }
@@ -74,7 +74,8 @@ class EvaluatePage {
   }
 
   async fill() {
-    const answer = await this.ask({ ask: "policies", run: this.run });
+    const { run } = this, answer = await this.ask({ ask: "policies", run });
+    if (run !== this.run) return;  // another was chosen meanwhile
     if (answer.error) { this.show(answer.fields ?? { "": answer.error }); return; }
     const { ui, chosen } = this;
     chosen.policies = new Set(answer.policies.slice(-1).map((policy) => policy.version));
@@ -151,7 +152,8 @@ class EvaluatePage {
   // -- results
 
   async load() {
-    const answer = await this.ask({ ask: "results", run: this.run ?? null });
+    const { run } = this, answer = await this.ask({ ask: "results", run: run ?? null });
+    if (run !== this.run) return;
     if (answer.error) { clear(this.results, el("div", { class: "wovr-error", role: "alert", text: answer.error })); return; }
     if (!answer.results.length) { clear(this.results, el("p", { class: "wovr-hint", text: this.run ? `Nothing of ${this.run} has been evaluated yet.` : "Nothing has been evaluated yet." })); return; }
     const picked = (this.picked = new Set());

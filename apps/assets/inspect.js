@@ -1,6 +1,6 @@
 /* Page Inspect: the gallery with its filters, and the evidence beside the scrubber.
  *
- * What Python hands over (pages/inspect.py, catalogue/items.py) reaches the page through textContent and
+ * What Python hands over (apps/pages/inspect.py, workbench/store/items.py) reaches the page through textContent and
  * attributes alone; nothing is ever parsed as HTML. The address holds the whole state: filters, text, order, page,
  * and of an open item ?rollout=ID, to which the scrubber adds frame and span.
  */

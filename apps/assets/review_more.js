@@ -1,6 +1,6 @@
 /* Page Review, for operators: decisions between annotators, everybody's quality, and the loop closed. */
 
-import { announce, clear, el } from "./dom.js";
+import { announce, clear, el, plural } from "./dom.js";
 import { GoldForm } from "./review_gold.js";
 
 const GUTTER = 124, RIGHT = 14;  // of the scrubber's time axis, for what is drawn beside it
@@ -187,7 +187,7 @@ export class Corrections {
     const run = el("select", { class: "wovr-select", "aria-label": "run", onchange: () => { this.run = run.value; this.load(); } }, state.runs.map((name) => el("option", { value: name, text: name })));
     run.value = state.run;
     const audit = el("input", { type: "checkbox", id: "wovr-with-audit" });
-    clear(this.top, el("label", {}, "run ", run), el("span", { text: count ? `${count} flagged spans: ${flags.map(([who, n]) => `${n} by ${who}`).join(", ")}` : "no span is flagged yet" }),
+    clear(this.top, el("label", {}, "run ", run), el("span", { text: count ? `${plural(count, "flagged span")}: ${flags.map(([who, n]) => `${n} by ${who}`).join(", ")}` : "no span is flagged yet" }),
       el("label", { for: "wovr-with-audit" }, audit, " and what the audit found"),
       el("button", { type: "button", class: "wovr-button main", dataset: { do: "correct" }, text: "Make a correction version", onclick: () => this.act({ op: "correct", audit: audit.checked }) }));
     clear(this.body, el("p", { class: "hint", text: "A version holds reward labels, masks of the policy's loss and weighted samples of the world model; nothing is changed in place. Training with it refines world model and reward once more; both are kept beside the old ones." }),

@@ -35,7 +35,7 @@ class Page {
     const asked = new URLSearchParams(location.search).get("evaluation");
     const name = told.evaluations.some((e) => e.name === asked) ? asked : told.evaluations[0]?.name;
     if (name) await this.choose(name); else this.draw();
-    this.watch();
+    this.watching ??= this.watch();  // "Look again" starts anew; one watch is enough
   }
 
   call(message) { return answerTo(message, this.ask); }

@@ -32,7 +32,7 @@ class TrainPage {
     this.list = el("section", { class: "wovr-card wovr-joblist", "aria-label": "jobs" });
     this.panel = el("section", { class: "wovr-card wovr-job", "aria-label": "job", hidden: true });
     this.close = el("button", { type: "button", class: "wovr-button plain", text: "Close", onclick: () => this.open(null) });
-    host.replaceChildren(el("div", { class: "wovr-train" }, el("div", { class: "left" }, el("h1", { text: "Launch" }), this.form),
+    host.replaceChildren(el("div", { class: "wovr-columns" }, el("div", { class: "left" }, el("h1", { text: "Launch" }), this.form),
       el("main", { class: "right" }, this.panel, el("div", { class: "wovr-acts" }, el("h1", { text: "Jobs" })), this.list)));
     this.begin(draft);
     this.jobs = new launch.JobList(this.list, { ask, open: (id) => this.open(id) });

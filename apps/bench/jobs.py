@@ -6,7 +6,6 @@ is one. Its own kind of job is a sleeping or printing Python, so that what is me
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from pathlib import Path
 from statistics import median
 
 from apps.bench import Row, row
+from apps.bench.home import at_home
 from workbench.jobs.backend import JobBackend, JobId, JobState, wait
 from workbench.jobs.kinds import JobKind, register_kind
 from workbench.jobs.local import LocalBackend
@@ -162,17 +162,10 @@ def _until(holds: Callable[[], bool], timeout: float = 60.0) -> None:
 @contextmanager
 def _home(cores: int) -> Iterator[None]:
     """A WOVR_HOME for the bench alone, of a machine with so many cores: its jobs compute nothing."""
-    before = os.environ.get("WOVR_HOME")
     with tempfile.TemporaryDirectory(prefix="wovr-bench-") as home:
         Capacity(cores=cores, memory_mb=100_000).write(Path(home) / "jobs")
-        os.environ["WOVR_HOME"] = home
-        try:
+        with at_home(Path(home)):
             yield
-        finally:
-            if before is None:
-                del os.environ["WOVR_HOME"]
-            else:
-                os.environ["WOVR_HOME"] = before
 
 
 def _started_ray() -> Iterator[JobBackend]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from apps.parsing import add_assignments
 from wovr_core.errors import WovrError
 
 
@@ -31,8 +32,7 @@ def add_flags(parser: Any) -> None:
         help="the run's own classifier: train one to say what it says, of real and of imagined pictures, in "
         "RUN/rlinf_reward_own",
     )
-    rlinf.add_argument("--reward-set", dest="assignments", action="append", default=[], metavar="KEY=VALUE",
-                       help="change its training, e.g. steps=900; may be repeated")  # fmt: skip
+    add_assignments(rlinf, "change its training, e.g. steps=900", option="--reward-set")
 
 
 def export(arguments: argparse.Namespace, run: Path, episodes: Path, out: Path) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from apps.commands import export_rlinf
+from apps.parsing import add_assignments
 from wovr_core.data.formats import READERS, names
 from wovr_core.errors import UnknownNameError, WovrError
 
@@ -40,8 +41,7 @@ def _add_import(commands: Any, common: Any) -> None:
     parser.add_argument("--limit", type=int, default=0, metavar="N", help="the first N episodes only")
     parser.add_argument("--source", default="expert", help="who acted; imitation learns from 'expert' (default)")
     parser.add_argument("--recipe", default="cpu", help="recipe that the run is for (default: cpu)")
-    parser.add_argument("--set", dest="assignments", action="append", default=[], metavar="KEY=VALUE",
-                        help="change one key of the recipe; may be repeated")  # fmt: skip
+    add_assignments(parser)
     add_convention_flags(parser)
     parser.set_defaults(function=_import)
 

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from apps.jobs_text import job_record, job_time, preflight_text
+from apps.parsing import add_assignments
 from wovr_core.errors import UnknownNameError, WovrError
 
 if TYPE_CHECKING:
@@ -35,9 +36,7 @@ def add_commands(commands: Any, common: Any) -> None:
     submit.add_argument("kind", metavar="KIND", help="`pipeline`, a stage, or another kind (see `wovr jobs kinds`)")
     submit.add_argument("--recipe", default=None, help="named configuration (default: demo, for kinds that need one)")
     submit.add_argument("--run", default=None, help="name of the run folder (default: the recipe's name)")
-    submit.add_argument(
-        "--set", dest="assignments", action="append", default=[], metavar="KEY=VALUE", help="change a key of the recipe"
-    )
+    add_assignments(submit)
     submit.add_argument(
         "--parameter", action="append", default=[], metavar="NAME=VALUE", help="what else the kind takes; repeatable"
     )

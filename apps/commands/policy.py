@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from apps.parsing import add_assignments
+
 DTYPES = ("float32", "bfloat16")
 
 
@@ -27,8 +29,7 @@ def add_commands(commands: Any, common: Any) -> None:
     one.add_argument("--unnorm-key", default="", metavar="DATASET", help="whose action ranges, e.g. libero_object; "
                      "not needed where there is one")  # fmt: skip
     one.add_argument("--dtype", default="", metavar="DTYPE", help="float32 or bfloat16 (default: as it is stored)")
-    one.add_argument("--set", dest="assignments", action="append", default=[], metavar="KEY=VALUE",
-                     help="for a model of another size, for example layers=2")  # fmt: skip
+    add_assignments(one, "for a model of another size, for example layers=2")
     one.set_defaults(function=_import)
 
 

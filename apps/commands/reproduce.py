@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from apps.parsing import add_assignments
 from wovr_core.errors import UnknownNameError, WovrError
 
 if TYPE_CHECKING:
@@ -35,9 +36,7 @@ def add_commands(commands: Any, common: Any) -> None:
     )
     parser.add_argument("study", metavar="STUDY", help=", ".join(STUDIES[:-1]) + f", or {STUDIES[-1]}")
     parser.add_argument("--recipe", help="named configuration (default: cpu; of the robot study, on one task: demo)")
-    parser.add_argument(
-        "--set", dest="assignments", action="append", default=[], metavar="KEY=VALUE", help="change a key of the recipe"
-    )
+    add_assignments(parser)
     parser.add_argument(
         "--tasks",
         action="append",

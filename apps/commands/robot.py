@@ -19,6 +19,6 @@ VERBS: tuple[Verbs, ...] = (robot_check, robot_evaluation)
 def add_commands(commands: Any, common: Any) -> None:
     """Add `robot` and its verbs to the parsers."""
     parser = commands.add_parser("robot", parents=[common], help="run and evaluate policies on a robot")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=type(parser))
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for module in VERBS:
         module.add_verbs(verbs, common)

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from apps.parsing import add_assignments
+
 if TYPE_CHECKING:
     from wovr_core.world_model.model import WorldModelConfig
 
@@ -22,9 +24,7 @@ def add_commands(commands: Any, common: Any) -> None:
     ):
         one = actions.add_parser(name, parents=[common], help=text)
         one.add_argument("--recipe", default="wan22_5b", help="named configuration (default: wan22_5b)")
-        one.add_argument(
-            "--set", dest="assignments", action="append", default=[], metavar="KEY=VALUE", help="change a key of it"
-        )
+        add_assignments(one)
         if name == "preflight":
             one.add_argument("--gpus", type=int, default=1, help="GPUs (default: 1)")
             one.add_argument("--memory", type=float, default=None, metavar="GIB", help="of each (default: ask the GPU)")
@@ -41,7 +41,7 @@ def add_commands(commands: Any, common: Any) -> None:
     one = actions.add_parser("import-rlinf", parents=[common], help="an RLinf-Wan folder's world model as a checkpoint")
     one.add_argument("folder", type=Path, metavar="FOLDER", help="with model-00001.safetensors and Wan2.2_VAE.pth")
     one.add_argument("--out", type=Path, required=True, metavar="CHECKPOINT")
-    one.add_argument("--set", dest="assignments", action="append", default=[], metavar="KEY=VALUE", help=_SIZES)
+    add_assignments(one, "for a model of another size, for example layers=30")
     one.set_defaults(function=_import)
     one = actions.add_parser(
         "export-rlinf", parents=[common], help="a world model for RLinf: weights and configuration"
@@ -56,13 +56,8 @@ def add_commands(commands: Any, common: Any) -> None:
     one = actions.add_parser("rlinf-reward", parents=[common], help="train RLinf's reward model on episodes")
     one.add_argument("--episodes", type=Path, action="append", required=True, metavar="FOLDER", help="may be repeated")
     one.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-    one.add_argument(
-        "--set", dest="assignments", action="append", default=[], metavar="KEY=VALUE", help="e.g. steps=900"
-    )
+    add_assignments(one, "change its training, e.g. steps=900")
     one.set_defaults(function=_reward)
-
-
-_SIZES = "for a model of another size, for example layers=30"
 
 
 def _import(arguments: argparse.Namespace) -> int:

@@ -12,13 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
 from fastapi import APIRouter
 
 from apps.assets_route import asset_url
 from apps.pages import PageParts
 from apps.pages.asking import AskError, Operation, answer_to, name_of, text_of
-from apps.scrubber_host import module_url, scrubber_value
+from apps.pages.component import page_html
+from apps.scrubber_host import module_url, reading_value
 from apps.services import Services
 from workbench.branch import side_by_side
 from workbench.catalogue.query import Query
@@ -29,40 +29,18 @@ from workbench.forks.models import policy_of
 from workbench.forks.plan import AFTERWARDS, MAX_CHUNKS, MAX_LENGTH, SOURCES, Plan, parse_plan
 from workbench.forks.replay import simulator_of
 from workbench.forks.service import Draft, Forks
-from workbench.scrubber.desk import SpanDesk
 from workbench.scrubber.payload import Payload, from_rollout
-from workbench.scrubber.span_log import MemorySpans
 from workbench.server.roles import Role, User
 from workbench.store.items import AUDITED, BRANCH, PRACTICE, REAL, Item
 from wovr_core.data.episode_files import SUFFIX, read_episode, read_rollout
 from wovr_core.errors import WovrError
 from wovr_core.types import CHUNK, Rollout
 
-_ON_LOAD = """
-import(new URL(props.module_url, document.baseURI).href)
-  .then((module) => module.mount({ element, props, watch, emit: () => {}, ask: (message) => server.ask(message) }))
-  .catch((error) => { element.textContent = 'The page could not be loaded: ' + error.message; });
-"""
-
 
 def build(services: Services, forks: Forks | None = None) -> PageParts:
     """The page's component, inside the Blocks around it."""
     answers = BranchAnswers(services, forks or Forks())
-
-    def ask(message: Any, request: gr.Request) -> dict[str, Any]:
-        return answers.answer(message, services.user_of(request))
-
-    gr.HTML(
-        html_template='<div class="wovr-page wovr-branch"></div>',
-        css_template="",
-        js_on_load=_ON_LOAD,
-        apply_default_css=False,
-        server_functions=[ask],
-        module_url=asset_url("branch.js"),
-        scrubber_url=module_url(),
-        pictures="/wovr/inspect/strips/",
-        elem_id="wovr-branch",
-    )
+    page_html("branch", services, answers.answer, scrubber_url=module_url(), pictures="/wovr/inspect/strips/")
     return PageParts(APIRouter(), f'<link rel="stylesheet" href="{asset_url("branch.css")}">')
 
 
@@ -225,9 +203,8 @@ class BranchAnswers:
         return found
 
     def _value(self, payload: Payload, ident: str, title: str) -> dict[str, Any]:
-        payload = payload.with_meta(id=ident, title=title, subtitle="", can_edit=False, can_branch=True)
-        value = scrubber_value(payload, SpanDesk(MemorySpans(), ident, payload.frames), self.services.packs)
-        return value | {"meta": value["meta"] | {"owns_address": False, "can_edit": False}}
+        payload = payload.with_meta(id=ident, title=title, subtitle="", can_branch=True)
+        return reading_value(payload, self.services.packs)
 
 
 def told(draft: Draft) -> dict[str, Any]:

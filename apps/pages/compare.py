@@ -14,10 +14,11 @@ from fastapi import APIRouter
 
 from apps.pages import PageParts
 from apps.pages.asking import name_of
+from apps.pages.component import page_html
 from apps.pages.evaluate import runs_of
-from apps.pages.forms import launch_head, page_html
+from apps.pages.forms import launch_head, launch_url
 from apps.plotly_asset import plotly_url
-from apps.scrubber_host import module_url
+from apps.scrubber_host import module_url, reading_value
 from apps.services import Services
 from workbench.compare import (
     compare_policies,
@@ -84,10 +85,7 @@ class ComparePage:
         runs, kind = runs_of(self._services), message.get("kind")
         ids = [name_of(message, side) for side in ("first", "second")]
         payload = self._trial(runs, ids, message) if kind == "policies" else self._imagined(runs, ids, message)
-        urls = {
-            name: f"/wovr/scrubber/packs/{self._services.packs.put(packed)}" for name, packed in payload.packs.items()
-        }
-        return {"value": {"meta": payload.meta, "packs": urls, "spans": [], "theme": "auto"}}
+        return {"value": reading_value(payload, self._services.packs)}
 
     def _trial(self, runs: Mapping[str, Path], ids: list[str], message: Mapping[str, Any]) -> Payload:
         task, init = (_index(message, name) for name in ("task", "init"))
@@ -113,7 +111,8 @@ class ComparePage:
 def build(services: Services) -> PageParts:
     """The page."""
     page = ComparePage(services)
-    page_html("compare", services, page.answer, plotly_url=plotly_url(), scrubber_url=module_url())
+    urls = {"launch_url": launch_url(".js"), "plotly_url": plotly_url(), "scrubber_url": module_url()}
+    page_html("compare", services, page.answer, **urls)
     return PageParts(router=APIRouter(), head=launch_head())
 
 

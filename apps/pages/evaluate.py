@@ -8,7 +8,8 @@ from pathlib import Path
 from fastapi import APIRouter
 
 from apps.pages import PageParts
-from apps.pages.forms import launch_head, page_html
+from apps.pages.component import page_html
+from apps.pages.forms import launch_head, launch_url
 from apps.services import Services
 from workbench.catalogue.catalogue import find_runs
 from workbench.launching.evaluation_desk import EvaluationDesk
@@ -18,7 +19,7 @@ from workbench.launching.launcher import Launcher
 def build(services: Services) -> PageParts:
     """The page. Who may launch is decided by workbench.launching.launcher at each question."""
     desk = EvaluationDesk(Launcher(services.jobs), lambda: runs_of(services))
-    page_html("evaluate", services, desk.handle)
+    page_html("evaluate", services, desk.handle, launch_url=launch_url(".js"))
     return PageParts(router=APIRouter(), head=launch_head())
 
 

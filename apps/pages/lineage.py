@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
 from fastapi import APIRouter
 from sqlalchemy import select
 
 from apps.assets_route import asset_url
 from apps.pages import PageParts
+from apps.pages.component import page_html
 from apps.plotly_asset import plotly_url
 from apps.services import Services
 from workbench.catalogue.catalogue import Catalogue
 from workbench.pace_plot import ledger_json
-from workbench.server.roles import Role
+from workbench.server.roles import Role, User
 from workbench.store.tables import Run
 from workbench.version_graph import runs_with_lineage, version_graph
 from wovr_core.coevolution.autopilot import Ledger
@@ -26,34 +26,16 @@ from wovr_core.files import wovr_home
 
 log = logging.getLogger("wovr.app.lineage")
 
-_ON_LOAD = """
-import(new URL(props.module_url, document.baseURI).href)
-  .then((module) => module.mount({ element, props, watch, ask: (message) => server.lineage(message) }))
-  .catch((error) => { element.textContent = 'The page could not be loaded: ' + error.message; });
-"""
-
 
 def build(services: Services) -> PageParts:
     """The page's components, inside the Blocks around it."""
 
-    def lineage(message: Any, request: gr.Request) -> dict[str, Any]:
-        """The graph of one run, or of all; an error is part of the answer."""
-        try:
-            services.user_of(request).require(Role.VIEWER, "look at the lineage")
-            return lineage_page(services.catalogue, message)
-        except WovrError as error:
-            return {"error": str(error)}
+    def answer(message: object, user: User) -> dict[str, Any]:
+        """The graph of one run, or of all."""
+        user.require(Role.VIEWER, "look at the lineage")
+        return lineage_page(services.catalogue, message)
 
-    gr.HTML(
-        html_template='<div class="wovr-page wovr-lineage"></div>',
-        css_template="",
-        js_on_load=_ON_LOAD,
-        apply_default_css=False,
-        server_functions=[lineage],
-        module_url=asset_url("lineage.js"),
-        plotly_url=plotly_url(),
-        elem_id="wovr-lineage",
-    )
+    page_html("lineage", services, answer, plotly_url=plotly_url())
     return PageParts(APIRouter(), f'<link rel="stylesheet" href="{asset_url("lineage.css")}">')
 
 

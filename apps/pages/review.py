@@ -11,12 +11,12 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-import gradio as gr
 from fastapi import APIRouter, Response
 
 from apps.assets_route import asset_url
 from apps.pages import PageParts
 from apps.pages.asking import FORBIDDEN, AskError, Operation, answer_to, text_of
+from apps.pages.component import page_html
 from apps.pages.review_loop import Loop
 from apps.scrubber_host import module_url, scrubber_value
 from apps.services import Services
@@ -37,11 +37,6 @@ log = logging.getLogger("wovr.app.review")
 
 PREFIX = "/wovr/review"
 FLAGS = {**FORBIDDEN, ClaimLostError: "lost"}
-_ON_LOAD = """
-import(new URL(props.module_url, document.baseURI).href)
-  .then((module) => module.mount({ element, props, ask: (message) => server.ask(message) }))
-  .catch((error) => { element.textContent = 'The page could not be loaded: ' + error.message; });
-"""
 
 
 class ReviewPage:
@@ -112,8 +107,7 @@ class ReviewPage:
         try:
             item = self._item(claim.id)
             payload = self._services.payloads.get(item).with_meta(can_edit=True)
-            value = scrubber_value(payload, self.desk(user, item), self._services.packs)
-            value["meta"]["owns_address"] = False
+            value = scrubber_value(payload, self.desk(user, item), self._services.packs, owns_address=False)
             if self._evidence is None:
                 self._evidence = EvidenceStore(self._services.store)
             beside = sheet(self._evidence.of(claim.id), claim.reason)
@@ -158,9 +152,8 @@ class ReviewPage:
         """The scrubber without any span: what is drawn there is a decision, kept by the page until it is made."""
         item = self._item(record_id)
         payload = self._services.payloads.get(item).with_meta(can_edit=True)
-        value = scrubber_value(payload, SpanDesk(_Nothing(), item.id, item.frames), self._services.packs)
-        value["meta"]["owns_address"] = False
-        return value
+        desk = SpanDesk(_Nothing(), item.id, item.frames)
+        return scrubber_value(payload, desk, self._services.packs, owns_address=False)
 
     def _adjudicate(self, user: User, message: Mapping[str, Any]) -> dict[str, Any]:
         self._labelling.adjudicate(user, text_of(message, "id"), _spans(message), text_of(message, "why"))
@@ -207,25 +200,11 @@ class _Nothing:
 def build(services: Services) -> PageParts:
     """The page, inside the Blocks around it."""
     page, examples = ReviewPage(services), Examples.shipped()
-
-    def ask(message: Any, request: gr.Request) -> dict[str, Any]:
-        raw: Any = getattr(request, "request", None) or request  # Gradio hands over either kind here
-        return page.answer(message, services.user_of(raw))
-
-    gr.HTML(
-        html_template='<div class="wovr-page wovr-review"></div>',
-        css_template="",
-        js_on_load=_ON_LOAD,
-        apply_default_css=False,
-        server_functions=[ask],
-        module_url=asset_url("review.js"),
-        scrubber_url=module_url(),
-        guideline=[
-            {"key": label.key, "title": label.title, "guide": label.guide, **examples.told(label.key, PREFIX)}
-            for label in LABELS
-        ],
-        elem_id="wovr-review",
-    )
+    guideline = [
+        {"key": label.key, "title": label.title, "guide": label.guide, **examples.told(label.key, PREFIX)}
+        for label in LABELS
+    ]
+    page_html("review", services, page.answer, scrubber_url=module_url(), guideline=guideline)
     router = APIRouter()
 
     @router.get(PREFIX + "/examples/{name}")

@@ -8,10 +8,8 @@ from typing import Any
 
 from sqlalchemy import select
 
-from apps.scrubber_host import scrubber_value
+from apps.scrubber_host import reading_value
 from apps.services import Services
-from workbench.scrubber.desk import SpanDesk
-from workbench.scrubber.span_log import MemorySpans
 from workbench.server.roles import Role, User
 from workbench.store.items import AUDITED
 from workbench.store.tables import Record, Run
@@ -103,11 +101,7 @@ class Loop:
         before = data.rollout(rollout_id)
         after = imagine_again(data, before, version)
         real = read_episode(item.replay) if item is not None and item.replay is not None else None
-        payload = before_and_after(before, after, real)
-        desk = SpanDesk(MemorySpans(), payload.id, payload.frames, can_edit=False)
-        value = scrubber_value(payload, desk, self._services.packs)
-        value["meta"]["owns_address"] = False
-        return {"value": value}
+        return {"value": reading_value(before_and_after(before, after, real), self._services.packs)}
 
     def _job(self, run: Path, version: str) -> dict[str, Any] | None:
         from workbench.retrain import job_of

@@ -14,13 +14,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 
 from apps.assets_route import asset_url
 from apps.pages import PageParts
 from apps.pages.asking import AskError, Operation, answer_to, text_of
+from apps.pages.component import page_html
 from apps.pages.robot_view import plans, row_of, summary
 from apps.services import Services
 from workbench.robot_desk import DeskConfig, RobotDesk
@@ -33,11 +33,6 @@ from wovr_core.types import Frames
 
 PREFIX = "/wovr/robot"
 VARIABLE = "WOVR_ROBOT"
-_ON_LOAD = """
-import(new URL(props.module_url, document.baseURI).href)
-  .then((module) => module.mount({ element, props, ask: (message) => server.ask(message) }))
-  .catch((error) => { element.textContent = 'The page could not be loaded: ' + error.message; });
-"""
 _NO_STORE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -178,21 +173,7 @@ class RobotPage:
 def build(services: Services) -> PageParts:
     """The page, inside the Blocks around it."""
     page = RobotPage(_desk_of_environment())
-
-    def ask(message: Any, request: gr.Request) -> dict[str, Any]:
-        raw: Any = getattr(request, "request", None) or request  # Gradio hands over either kind here
-        return page.answer(message, services.user_of(raw))
-
-    gr.HTML(
-        html_template='<div class="wovr-page wovr-robot"></div>',
-        css_template="",
-        js_on_load=_ON_LOAD,
-        apply_default_css=False,
-        server_functions=[ask],
-        module_url=asset_url("robot.js"),
-        prefix=PREFIX,
-        elem_id="wovr-robot",
-    )
+    page_html("robot", services, page.answer, prefix=PREFIX)
     return PageParts(_router(services, page), f'<link rel="stylesheet" href="{asset_url("robot.css")}">')
 
 

@@ -11,48 +11,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
 from fastapi import APIRouter
 
 from apps.assets_route import asset_url
 from apps.pages import PageParts
 from apps.pages.asking import AskError, answer_to
-from apps.scrubber_host import module_url, scrubber_value
+from apps.pages.component import page_html
+from apps.scrubber_host import module_url, reading_value
 from apps.services import Services
 from workbench.film_strips import as_seen
 from workbench.run_data import RunData
-from workbench.scrubber.desk import SpanDesk
 from workbench.scrubber.payload import from_rollout
-from workbench.scrubber.span_log import MemorySpans
 from workbench.server.roles import Role, User
 from workbench.starter.unpack import available, demo_run, unpack
 from workbench.tour.material import Step
 from workbench.tour.steps import tour
 
-_ON_LOAD = """
-import(new URL(props.module_url, document.baseURI).href)
-  .then((module) => module.mount({ element, props, watch, emit: () => {}, ask: (message) => server.ask(message) }))
-  .catch((error) => { element.textContent = 'The page could not be loaded: ' + error.message; });
-"""
-
 
 def build(services: Services) -> PageParts:
     """The page's component, inside the Blocks around it."""
-    lessons = Lessons(services)
-
-    def ask(message: Any, request: gr.Request) -> dict[str, Any]:
-        return lessons.answer(message, services.user_of(request))
-
-    gr.HTML(
-        html_template='<div class="wovr-page wovr-teach"></div>',
-        css_template="",
-        js_on_load=_ON_LOAD,
-        apply_default_css=False,
-        server_functions=[ask],
-        module_url=asset_url("teach.js"),
-        scrubber_url=module_url(),
-        elem_id="wovr-teach",
-    )
+    page_html("teach", services, Lessons(services).answer, scrubber_url=module_url())
     return PageParts(APIRouter(), f'<link rel="stylesheet" href="{asset_url("teach.css")}">')
 
 
@@ -93,6 +71,4 @@ class Lessons:
             raise AskError("the tour shows no such rollout")
         data = RunData(run)
         payload = from_rollout(as_seen(data.rollout(rollout_id)), as_seen(data.replay(rollout_id)))
-        payload = payload.with_meta(can_edit=False, subtitle="", title=rollout_id)
-        value = scrubber_value(payload, SpanDesk(MemorySpans(), rollout_id, payload.frames), self.services.packs)
-        return {"value": value | {"meta": value["meta"] | {"owns_address": False, "can_edit": False}}}
+        return {"value": reading_value(payload.with_meta(subtitle="", title=rollout_id), self.services.packs)}

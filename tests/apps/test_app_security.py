@@ -21,7 +21,7 @@ from apps.bench.browser import served
 from apps.cli import main
 from apps.guard import RefusedError, check_host, check_share, is_loopback_name
 from apps.services import Services
-from apps.serving import listening
+from apps.serving import AppConfig, access_of, listening
 from workbench.catalogue.catalogue import Catalogue, CatalogueConfig
 from wovr_core.errors import WovrError
 
@@ -64,8 +64,10 @@ def test_other_addresses_are_refused(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])
-def test_loopback_is_taken(host: str) -> None:
+def test_loopback_is_taken_and_asks_for_no_account(host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WOVR_HOME", str(tmp_path))
     assert check_host(host) in (host, "127.0.0.1")
+    assert access_of(AppConfig(host=host)) is None
 
 
 @pytest.mark.parametrize("value", ["1", "true", "True", "YES", "on"])

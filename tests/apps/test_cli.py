@@ -52,6 +52,8 @@ def complaint(capsys, *argv) -> str:
         (["bench", "rendr"], "unknown bench 'rendr'; did you mean 'render'?"),
         (["bench", "lst"], "unknown bench 'lst'; did you mean 'list'?"),
         (["benhc"], "unknown command 'benhc'; did you mean 'bench'?"),
+        (["version"], "unknown command 'version'; did you mean 'wovr --version'?"),
+        (["jobs", "help"], "did you mean 'wovr jobs --help'?"),
         (["jobs", "submti"], "unknown command 'submti'; did you mean 'submit'?"),
         (["run", "pipeline", "--recpie", "demo"], "wovr run: unknown option '--recpie'; did you mean '--recipe'?"),
         (["demo", "--recpie=smoke"], "unknown option '--recpie'; did you mean '--recipe'?"),

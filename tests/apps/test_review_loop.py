@@ -56,7 +56,7 @@ def test_from_a_flag_to_the_rollout_imagined_again(
         assert [(s.start, s.end, s.label) for s in SpanLog(run / LOG_NAME).spans(rollout)] == [(2, 5, "teleports")]
 
         page.locator("[data-view=loop]").click()
-        expect(page.locator(".review-other")).to_contain_text("1 flagged spans", timeout=WAIT)
+        expect(page.locator(".review-other")).to_contain_text("1 flagged span: 1 by ", timeout=WAIT)
         page.locator("[data-do=correct]").click()
         expect(host).to_have_attribute("data-versions", "1", timeout=WAIT)
         card = page.locator(".version")

@@ -171,6 +171,16 @@ class TestInChromium:
         expect(page.get_by_text("No evaluation is planned yet")).to_be_visible(timeout=WAIT)
         expect(page.get_by_text("wovr app --robot lab")).to_be_visible()
         assert page.get_by_role("button", name="Arm", exact=True).count() == 0
+        page.evaluate("""() => {
+          const page = document.querySelector('.wovr-robot').wovrRobot, { watch } = page;
+          window.watches = 0;
+          page.watch = () => { window.watches += 1; return watch.call(page); };
+          page.host.firstElementChild.dataset.drawn = 'before';
+        }""")
+        page.get_by_role("button", name="Look again").click()
+        expect(page.locator("[data-drawn=before]")).to_have_count(0, timeout=WAIT)
+        page.wait_for_timeout(200)
+        assert page.evaluate("window.watches") == 0, "the page watches already"
 
     def test_from_arming_to_the_report(self, visit: Callable[..., Page], in_lab: Evaluation) -> None:
         planned = in_lab

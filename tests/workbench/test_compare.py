@@ -23,6 +23,7 @@ from workbench.compare import (
 from workbench.compare_models import compare_models, find_model, world_models
 from workbench.scrubber.payload import PayloadError
 from workbench.side_by_side import side_by_side
+from workbench.starter import DATA
 from wovr_core.data.episode_files import write_rollout
 from wovr_core.errors import UnknownNameError
 from wovr_core.files import write_json
@@ -117,6 +118,13 @@ def test_no_common_start_is_refused_and_streams_do_not_matter(compared: Callable
     assert "no initial state of a task in common" in compared({"0": [True]}, {"1": [True]})["obstacles"][0]
     streams = ENV.replace("joint_noise=0.02", "joint_noise=0.02, streams=('wrist', 'depth')")
     assert compared({"0": [True]}, {"0": [True]}, env=streams)["paired"] is not None
+
+
+def test_a_policy_that_its_run_does_not_hold_is_called_by_the_stage_that_made_it() -> None:
+    """As in the starter pack, which holds one policy only: rounded, and so under a version of its own."""
+    found = evaluations({"starter": DATA / "run"})
+    assert [one.title.split(" · ")[0] for one in found] == ["base", "round 2"]
+    assert find_evaluation({"starter": DATA / "run"}, found[0].id).title == found[0].title
 
 
 def test_evaluations_are_found_and_named_and_broken_ones_passed_over(tmp_path: Path) -> None:

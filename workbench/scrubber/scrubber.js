@@ -91,7 +91,7 @@ textarea { resize: vertical; min-height: 46px; max-height: 160px; }
 .sevs { display: flex; gap: 4px; } .sevs button { flex: 1; border-color: var(--line); }
 .sevs button[aria-pressed="true"] { background: var(--accent-soft); border-color: var(--accent); font-weight: 600; }
 .sheet { position: absolute; inset: 0; background: color-mix(in srgb, var(--bg) 97%, transparent); display: none; overflow: auto; padding: 18px 24px; z-index: 3; }
-.sheet.on { display: block; } .sheet h2 { font-size: 15px; margin-bottom: 10px; display: flex; justify-content: space-between; }
+.sheet.on { display: block; } .sheet .title-line { display: flex; justify-content: space-between; align-items: center; margin-bottom: 10px; } .sheet h2 { font-size: 15px; }
 .sheet .cols { columns: 3 260px; column-gap: 32px; } .sheet .item { display: flex; gap: 10px; justify-content: space-between; padding: 3px 0; break-inside: avoid; }
 .sheet .item span:last-child { text-align: right; } .sheet h4 { font-size: 12px; color: var(--muted); margin: 8px 0 2px; break-after: avoid; }
 .toast { position: absolute; left: 50%; top: 5px; transform: translateX(-50%); background: var(--text); color: var(--bg);
@@ -1439,7 +1439,7 @@ class Scrubber {
       cols.append(h("div", { class: "item" }, h("span", { text: key.does }), h("span", {}, ...key.shown.flatMap((name, i) => [i ? " " : "", h("kbd", { text: name })]))));
     }
     cols.append(h("h4", { text: "labels" }), ...(this.meta?.labels ?? []).slice(0, 10).map((label, i) => h("div", { class: "item" }, h("span", { text: label.title }), h("kbd", { text: String((i + 1) % 10) }))));
-    sheet.replaceChildren(h("h2", {}, h("span", { text: "Keys" }), close), cols);
+    sheet.replaceChildren(h("div", { class: "title-line" }, h("h2", { text: "Keys" }), close), cols);
     close.focus();
   }
 

@@ -76,10 +76,14 @@ def find_checkpoints(run: Path) -> list[FoundCheckpoint]:
             lineage = {str(role): str(parent) for role, parent in dict(record.get("lineage", {})).items()}
         except (WovrError, OSError, KeyError, TypeError, ValueError, AttributeError):
             continue
-        title = f"{_TITLES.get((stage, kind), stage)} · {version[:8]}"
+        title = _title(stage, kind, version)
         found.append(FoundCheckpoint(stage, kind, version, f"{stage}/{folder}", title, lineage))
     order = {place: n for n, place in enumerate(_TITLES)}
     return sorted(found, key=lambda c: order.get((c.stage, c.kind), len(order)))
+
+
+def _title(stage: str, kind: str, version: str) -> str:
+    return f"{_TITLES.get((stage, kind), stage)} · {version[:8]}"
 
 
 def checkpoints_of(run: Path, kind: str) -> list[FoundCheckpoint]:
@@ -99,6 +103,21 @@ def version_titles(found: list[FoundCheckpoint]) -> dict[tuple[str, str], str]:
     titles: dict[tuple[str, str], str] = {}
     for checkpoint in found:
         titles.setdefault((checkpoint.kind, checkpoint.version), checkpoint.title)
+    return titles
+
+
+def titles_in(run: Path) -> dict[tuple[str, str], str]:
+    """(kind, version) -> what people call it: of the checkpoints in a run, and of those that its stages say they made,
+    though they are not here (a starter pack leaves most of them out)."""
+    titles = version_titles(find_checkpoints(run))
+    for stage, kind in _TITLES:
+        try:
+            outputs: Any = read_json(run / stage / "outputs.json")["outputs"]
+            version = outputs.get("version") if kind in outputs else None
+        except (WovrError, OSError, KeyError, TypeError, AttributeError):
+            continue
+        if isinstance(version, str) and version:
+            titles.setdefault((kind, version), _title(stage, kind, version))
     return titles
 
 
