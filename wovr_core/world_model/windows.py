@@ -13,7 +13,6 @@ from wovr_core.precision import autocast
 from wovr_core.types import CHUNK, FloatArray, Frames, IntArray
 from wovr_core.world_model.autoencoder import TinyFrameCodec, VideoCodec
 
-
 CONTACT_LEAD, CONTACT_TAIL = 16, 12
 """Actions before and after a change of the gripper's command within which it is decided what is grasped: the descent,
 the closing itself (about 8 actions) and the first of the lift."""
