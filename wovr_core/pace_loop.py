@@ -81,7 +81,10 @@ def autopilot(
         kf_inputs = select_keyframes.KeyframeInputs(state.episodes, state.versions, state.simulator.world_model, seed)
         starts = run.stage(f"{name}_keyframes", select_keyframes.run, recipe.keyframes, kf_inputs)
         gate = GateSimulator(recipe.env, pool)
-        rl_inputs = train_policy_rl.PolicyRLInputs(state.simulator, starts.keyframes, starts.version, seed, gate)
+        real = train_policy_rl.real_folders(recipe.rl, state.episodes, state.versions)
+        rl_inputs = train_policy_rl.PolicyRLInputs(
+            state.simulator, starts.keyframes, starts.version, seed, gate, real=real
+        )
         practised = run.stage(f"{name}_rl", train_policy_rl.run, recipe.rl, rl_inputs)
         look = partial(run.stage, f"{name}_pace", pace.run)
         entry, state = pace_round(number, state, Path(practised.policy), look, pace_config, recipe, pool)

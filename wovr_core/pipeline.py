@@ -91,7 +91,8 @@ def _stages(run: Run, recipe: Recipe, pool: JobPool, imaginers: JobPool | None =
     yield "keyframes"
     simulator = Simulator(Path(base.policy), Path(world_model.world_model), Path(reward.reward))
     gate = GateSimulator(recipe.env, pool)
-    rl_inputs = train_policy_rl.PolicyRLInputs(simulator, keyframes.keyframes, keyframes.version, seed, gate)
+    real = train_policy_rl.real_folders(recipe.rl, folders, versions)
+    rl_inputs = train_policy_rl.PolicyRLInputs(simulator, keyframes.keyframes, keyframes.version, seed, gate, real=real)
     evolved = run.stage("rl", train_policy_rl.run, recipe.rl, rl_inputs)
     yield "rl"
 
@@ -110,13 +111,15 @@ def _stages(run: Run, recipe: Recipe, pool: JobPool, imaginers: JobPool | None =
     )
     refined = run.stage("refine", refine_world_model.run, recipe.refine, refine_inputs)
     yield "refine"
-    kf_inputs = select_keyframes.KeyframeInputs(
-        (new.episodes, *folders), (new.version, *versions), Path(refined.world_model), seed + 1
-    )
+    seen, seen_versions = (new.episodes, *folders), (new.version, *versions)
+    kf_inputs = select_keyframes.KeyframeInputs(seen, seen_versions, Path(refined.world_model), seed + 1)
     keyframes = run.stage("keyframes_evolved", select_keyframes.run, recipe.keyframes, kf_inputs)
     yield "keyframes_evolved"
     simulator = Simulator(Path(evolved.policy), Path(refined.world_model), Path(refined.reward))
-    rl_inputs = train_policy_rl.PolicyRLInputs(simulator, keyframes.keyframes, keyframes.version, seed + 1, gate)
+    real = train_policy_rl.real_folders(recipe.rl, seen, seen_versions)
+    rl_inputs = train_policy_rl.PolicyRLInputs(
+        simulator, keyframes.keyframes, keyframes.version, seed + 1, gate, real=real
+    )
     final = run.stage("rl_evolved", train_policy_rl.run, recipe.rl, rl_inputs)
     yield "rl_evolved"
 

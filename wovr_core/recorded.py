@@ -70,7 +70,8 @@ def recorded_job(run: Run) -> Iterator[str]:
     base = run.stage("sft", train_policy_sft.run, recipe.sft, sft_inputs)
     yield "sft"
     simulator = Simulator(Path(base.policy), world_model, Path(reward.reward))
-    rl_inputs = train_policy_rl.PolicyRLInputs(simulator, keyframes.keyframes, keyframes.version, seed)
+    real = train_policy_rl.real_folders(recipe.rl, (episodes,), (version,))
+    rl_inputs = train_policy_rl.PolicyRLInputs(simulator, keyframes.keyframes, keyframes.version, seed, real=real)
     evolved = run.stage("rl", train_policy_rl.run, recipe.rl, rl_inputs)
     yield "rl"
     simulator = Simulator(Path(evolved.policy), world_model, Path(reward.reward))

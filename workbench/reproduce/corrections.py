@@ -176,7 +176,8 @@ class CorrectionsJob(ArmJob):
         reward_inputs = train_reward.RewardInputs(shared.folders, shared.versions, world_model, recipe.seed)
         reward = self.store.stage("reward", train_reward.run, recipe.reward, reward_inputs)
         simulator = Simulator(shared.base, world_model, Path(reward.reward))
-        first = self._rl(simulator, self._keyframes(shared.folders, shared.versions, world_model, seed), seed)
+        keyframes = self._keyframes(shared.folders, shared.versions, world_model, seed)
+        first = self._rl(simulator, keyframes, shared.folders, shared.versions, seed)
         simulator = replace(simulator, policy=Path(first.policy))
         starts = derive_seed(recipe.seed, "collect_new", seed) % 2**31
         inputs = collect.CollectInputs(recipe.env, recipe.tasks, starts, self.pool, simulator.policy)
@@ -248,11 +249,14 @@ class CorrectionsJob(ArmJob):
     def _practised(
         self, simulator: Simulator, before: Before, corrections: CorrectionSet | None
     ) -> train_policy_rl.PolicyRLOutputs:
+        folders = (before.new.episodes, *before.shared.folders)
+        versions = (before.new.version, *before.shared.versions)
         inputs = train_policy_rl.PolicyRLInputs(
             simulator,
             before.keyframes.keyframes,
             before.keyframes.version,
             self.seed + 1,
+            real=train_policy_rl.real_folders(self.recipe.rl, folders, versions),
             corrections=corrections.folder if corrections else None,
         )
         recipe = replace(self.recipe.rl, gate=replace(self.recipe.rl.gate, every=0))

@@ -180,7 +180,7 @@ class ArmJob:
 
         if self.arm.pace:
             keyframes = self._keyframes(shared.folders, shared.versions, world_model, seed)
-            first = self._rl(simulator, keyframes, seed)
+            first = self._rl(simulator, keyframes, shared.folders, shared.versions, seed)
             simulator = replace(simulator, policy=Path(first.policy))
             real += _gate_replays(first)
         # Starts of their own, whatever the seeds are: never those of the base policy's episodes once more.
@@ -193,10 +193,10 @@ class ArmJob:
         folders, versions = (new.episodes, *shared.folders), (new.version, *shared.versions)
         keyframes = self._keyframes(folders, versions, simulator.world_model, seed + 1)
         if not self.arm.pace:
-            first = self._rl(simulator, keyframes, seed)
+            first = self._rl(simulator, keyframes, folders, versions, seed)
             simulator = replace(simulator, policy=Path(first.policy))
             real += _gate_replays(first)
-        second = self._rl(simulator, keyframes, seed + 1)
+        second = self._rl(simulator, keyframes, folders, versions, seed + 1)
         simulator = replace(simulator, policy=Path(second.policy))
         return Trained(simulator.policy, simulator, real + _gate_replays(second))
 
@@ -207,10 +207,18 @@ class ArmJob:
         return self.store.stage("keyframes", select_keyframes.run, self.recipe.keyframes, inputs)
 
     def _rl(
-        self, simulator: Simulator, keyframes: select_keyframes.KeyframeOutputs, seed: int
+        self,
+        simulator: Simulator,
+        keyframes: select_keyframes.KeyframeOutputs,
+        folders: tuple[str, ...],
+        versions: tuple[str, ...],
+        seed: int,
     ) -> train_policy_rl.PolicyRLOutputs:
         gate = GateSimulator(self.recipe.env, self.pool)
-        inputs = train_policy_rl.PolicyRLInputs(simulator, keyframes.keyframes, keyframes.version, seed, gate)
+        real = train_policy_rl.real_folders(self.recipe.rl, folders, versions)
+        inputs = train_policy_rl.PolicyRLInputs(
+            simulator, keyframes.keyframes, keyframes.version, seed, gate, real=real
+        )
         return self.store.stage("rl", train_policy_rl.run, self.recipe.rl, inputs)
 
     def _refine(

@@ -117,7 +117,8 @@ def _study(
     keyframes = run.stage("keyframes", select_keyframes.run, recipe.keyframes, kf_inputs)
     yield "keyframes"
     simulator = Simulator(Path(base.policy), world_model, Path(reward.reward))
-    rl_inputs = train_policy_rl.PolicyRLInputs(simulator, keyframes.keyframes, keyframes.version, seed)
+    real = train_policy_rl.real_folders(recipe.rl, folders, versions)
+    rl_inputs = train_policy_rl.PolicyRLInputs(simulator, keyframes.keyframes, keyframes.version, seed, real=real)
     evolved = run.stage("rl", train_policy_rl.run, recipe.rl, rl_inputs)
     told(f"{evolved.informative_groups} of {evolved.groups} imagined groups taught something")
     yield "rl"

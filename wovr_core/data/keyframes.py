@@ -8,11 +8,12 @@ replay of the episode departs from what really happened. Failures come first: th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from wovr_core.data.segments import keyframe
+from wovr_core.config import LATER
+from wovr_core.data.segments import gripper_changes, keyframe
 from wovr_core.types import Episode, FloatArray, Keyframe
 
 
@@ -32,6 +33,9 @@ class KeyframeConfig:
     """Most actions before the decisive moment at which to start."""
     divergence_threshold: float = 10.0
     """Mean absolute pixel difference of imagined and real frame, of 255, that counts as divergence."""
+    first_contact: bool | None = field(default=None, metadata=LATER)
+    """Only before the first closing of the gripper, where there is one: what is lifted is mostly brought to its goal,
+    and what a failed episode does after its first grasp decides little. None: before every decisive moment."""
 
 
 def critical_moments(episode: Episode, divergence: FloatArray | None, threshold: float) -> dict[str, list[int]]:
@@ -40,10 +44,10 @@ def critical_moments(episode: Episode, divergence: FloatArray | None, threshold:
     divergence: (T+1,) of the world model's closed-loop replay of this episode, or None.
     """
     closed = episode.actions[:, 6] > 0
-    change = np.flatnonzero(np.diff(closed.astype(np.int8)))
+    changes = [int(t) for t in gripper_changes(episode.actions)]
     moments = {
-        "contact": [int(t) + 1 for t in change if closed[t + 1]],
-        "release": [int(t) + 1 for t in change if not closed[t + 1]],
+        "contact": [t for t in changes if closed[t]],
+        "release": [t for t in changes if not closed[t]],
     }
     if episode.first_success is not None:
         # What follows the success no longer matters.
@@ -85,6 +89,8 @@ def select_keyframes(
         episode = episodes[place]
         divergence = divergences[place] if divergences else None
         moments = critical_moments(episode, divergence, config.divergence_threshold)
+        if config.first_contact and "contact" in moments:
+            moments = {"contact": moments["contact"][:1]}
         if not moments:
             chosen.append(keyframe(episode, 0, "initial"))
             continue

@@ -41,6 +41,12 @@ def producing_actions(actions: FloatArray) -> FloatArray:
     return np.concatenate([NULL_ACTION[None], actions]).astype(np.float32)
 
 
+def gripper_changes(actions: FloatArray) -> IntArray:
+    """(T, A) -> the actions, ascending, whose gripper command is another than the one before: closing or opening."""
+    closed = (actions[:, 6] > 0).astype(np.int8)
+    return np.flatnonzero(np.diff(closed)) + 1
+
+
 def keyframe(episode: Episode, step: int, reason: str) -> Keyframe:
     """The start of imagined rollouts at frame `step`; with the simulator's state there, where one was recorded."""
     indices = window_indices(step)[:CONTEXT_FRAMES]

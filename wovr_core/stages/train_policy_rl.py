@@ -29,9 +29,13 @@ from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
 from wovr_core.stages.imagine import Simulator, draw_keyframes, make_env
 from wovr_core.stages.rl_corrections import RLCorrections
 from wovr_core.stages.rl_gate import GateSimulator, RLGate
+from wovr_core.stages.rl_real import RealEpisodes, RealFolders
 from wovr_core.stages.training import Stateful, Training, set_learning_rate
 from wovr_core.types import RolloutGroup
 from wovr_core.world_model.compiled import compiled_blocks
+
+REAL_EPISODES = 16
+"""What `rl.real_episodes` is unless it is set."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +77,21 @@ class PolicyRLConfig:
     """Siblings share the world model's noise. None: each has its own."""
     compile: bool | None = field(default=None, metadata=LATER)
     """Compile the world model's blocks (torch.compile); needs a C++ compiler."""
+    real_weight: float | None = field(default=None, metadata=LATER)
+    """What the real episodes that the world model learned from weigh in an update beside all that is imagined
+    (`rl_real`). WoVR has none. None: practice in imagination alone."""
+    real_episodes: int | None = field(default=None, metadata=LATER)
+    """With real_weight: how many of them an update reads for each task and folder; 16 unless set."""
 
     def __post_init__(self) -> None:
         if self.correlation is not None and not 0 <= self.correlation < 1:
             raise WovrError(f"rl.correlation must lie in [0, 1), got {self.correlation}")
         if self.trace is not None and not (self.outcome_worth and 0 <= self.trace <= 1):
             raise WovrError(f"rl.trace must lie in [0, 1] and needs rl.outcome_worth above 0, got {self.trace}")
+        if self.real_weight is not None and self.real_weight < 0:
+            raise WovrError(f"rl.real_weight must not be negative, got {self.real_weight}")
+        if self.real_episodes is not None and self.real_episodes < 2:
+            raise WovrError(f"rl.real_episodes must be at least 2, got {self.real_episodes}: one alone has no contrast")
 
     epochs: int = 2
     """Passes over each update's groups."""
@@ -104,6 +117,14 @@ class PolicyRLInputs:
     """Where the gate audits; may be None while it is off."""
     corrections: Path | None = None
     """A set of corrections (`data.corrections`); what they do here: see `rl_corrections`."""
+    real: RealFolders | None = None
+    """What `rl.real_weight` reads; see `real_folders`."""
+
+
+def real_folders(config: PolicyRLConfig, folders: Sequence[str], versions: Sequence[str]) -> RealFolders | None:
+    """`PolicyRLInputs.real`: None where practice reads no real episodes, so that what is made of imagination alone does
+    not depend on them."""
+    return RealFolders(tuple(folders), tuple(versions)) if config.real_weight else None
 
 
 @dataclass(frozen=True)
@@ -133,6 +154,8 @@ def run(
     corrected = corrections_version(inputs.corrections)
     versions = inputs.simulator.versions() | {"keyframes": inputs.keyframes_version, "seed": str(inputs.seed)}
     versions |= corrected
+    if config.real_weight:
+        versions["real"] = ",".join(_needed(inputs.real).versions)
     folder = StageFolder(out_dir, "train_policy_rl", config, versions, on_metrics)
     finished = folder.outputs(PolicyRLOutputs)
     if finished:
@@ -148,6 +171,7 @@ def run(
     optimizer = torch.optim.AdamW(learning, lr=0.0, weight_decay=0.0)
     tally = GroupTally()
     corrections = RLCorrections(CorrectionSet(inputs.corrections) if inputs.corrections else None, start_version)
+    real = _real_episodes(config, inputs)
     gate = RLGate(config.gate, config.chunks, {k.task.task for k in keyframes}, inputs.gate, inputs.seed)
 
     credit: dict[str, Any] = {
@@ -191,7 +215,8 @@ def run(
                 if gate.chunks[group.rollouts[0].task.task]
             ]
             batches += [of_rollouts(group, **credit) for group in corrections.replayed(update)]
-            metrics = learn(policy, optimizer, batches, config, tally, reference)
+            executed = real.batches(update) if real else ()
+            metrics = learn(policy, optimizer, batches, config, tally, reference, executed)
             bounded = {"bounded_rollouts": float(corrections.bounded)} if inputs.corrections else {}
             training.log(_summary(groups) | metrics | audited | bounded)
 
@@ -223,31 +248,56 @@ def learn(
     config: PolicyRLConfig,
     tally: GroupTally,
     reference: Policy | None = None,
+    real: Sequence[GroupBatch] = (),
 ) -> dict[str, float]:
     """One update, imagined or real: `epochs` steps on those groups whose members ended differently.
 
     reference: the policy that practice began with, where `reference_weight` is set.
+    real: groups that were executed, beside imagined ones; together they weigh `real_weight`, and their metrics begin
+        with "real_".
     """
     informative = [batch for batch in batches if is_informative(batch, config)]
+    executed = [batch for batch in real if is_informative(batch, config)]
     tally.add(len(batches), len(informative))
     metrics: dict[str, float] = {}
-    references: list[torch.Tensor | None] = [None] * len(informative)
+    learned = informative + executed
+    weights = [1.0 / len(informative)] * len(informative)
+    weights += [(config.real_weight or 0.0) / len(executed)] * len(executed)
+    references: list[torch.Tensor | None] = [None] * len(learned)
     if config.reference_weight:
         assert reference is not None
         with torch.no_grad():
-            references = [_log_probs(reference, batch, config.temperature) for batch in informative]
-    for _ in range(config.epochs if informative else 0):
+            references = [_log_probs(reference, batch, config.temperature) for batch in learned]
+    for _ in range(config.epochs if learned else 0):
         optimizer.zero_grad()
         parts = []
-        for batch, before in zip(informative, references, strict=True):
+        for batch, weight, before in zip(learned, weights, references, strict=True):
             loss, part = batch_loss(policy, batch, config, before)
-            (loss / len(informative)).backward()
+            (loss * weight).backward()
             parts.append(part)
-        metrics = {key: sum(part[key] for part in parts) / len(parts) for key in parts[0]}
+        metrics = _means(parts[: len(informative)])
+        metrics |= {f"real_{key}": value for key, value in _means(parts[len(informative) :]).items()}
         norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
         metrics["gradient_norm"] = float(norm)
         optimizer.step()
     return {"informative_groups": float(len(informative)), "groups": float(len(batches))} | _spread(batches) | metrics
+
+
+def _means(parts: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {key: sum(part[key] for part in parts) / len(parts) for key in parts[0]} if parts else {}
+
+
+def _real_episodes(config: PolicyRLConfig, inputs: PolicyRLInputs) -> RealEpisodes | None:
+    if not config.real_weight:
+        return None
+    count, folders = config.real_episodes or REAL_EPISODES, _needed(inputs.real).folders
+    return RealEpisodes(folders, count, config.discount, config.post_success_mask, inputs.seed)
+
+
+def _needed(real: RealFolders | None) -> RealFolders:
+    if real is None:
+        raise WovrError("rl.real_weight is set, but practice was handed no folders of real episodes")
+    return real
 
 
 def _compiled(model: nn.Module, enabled: bool) -> AbstractContextManager[None]:

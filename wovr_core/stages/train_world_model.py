@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from wovr_core.adapters import LoRAConfig, add_adapters, merge_adapters, trainable
+from wovr_core.config import LATER
 from wovr_core.data.segments import split_ids
 from wovr_core.errors import WovrError
 from wovr_core.model_files import WORLD_MODEL, load_world_model, save_model, version_of
@@ -29,7 +30,7 @@ from wovr_core.world_model.model import WorldModel, WorldModelConfig, build
 from wovr_core.world_model.motion import moving_region
 from wovr_core.world_model.pretrained import PretrainedConfig, build_empty, build_pretrained
 from wovr_core.world_model.quality import QualityReport, evaluate
-from wovr_core.world_model.windows import Windows, windows_for
+from wovr_core.world_model.windows import Windows, contact_weights, windows_for
 from wovr_core.world_model.world_models import plugin_of
 
 
@@ -71,6 +72,14 @@ class TransformerTraining:
     """Compile the blocks (torch.compile): pays from about a thousand steps on; needs a C++ compiler."""
     large: LargeTraining | None = None
     """How to train at scale; without it, in this process alone."""
+
+    contact_weight: float | None = field(default=None, metadata=LATER)
+    """How many times as often as the others those windows are drawn that lie around a change of the gripper's command
+    (`windows.contact_weights`): what is grasped decides most episodes, and is a tenth of them. None: all alike."""
+
+    def __post_init__(self) -> None:
+        if self.contact_weight is not None and self.contact_weight <= 0:
+            raise WovrError(f"transformer.contact_weight must be above 0, got {self.contact_weight}")
 
     @property
     def engine(self) -> Engine:
@@ -138,7 +147,10 @@ def run(
         plugin.train(model, training, derive_seed(inputs.seed, "world_model"), folder.log)
     else:
         model = _begin(folder, config, inputs, training, engine)
-        windows = windows_for(model.codec, [e.frames for e in training], [e.actions for e in training])
+        actions = [e.actions for e in training]
+        weight = config.transformer.contact_weight
+        weights = None if weight is None else [contact_weights(a, weight) for a in actions]
+        windows = windows_for(model.codec, [e.frames for e in training], actions, weights)
         last = fit_transformer(folder, model, windows, config.transformer, inputs.seed)
 
     path = folder.path / "world_model"

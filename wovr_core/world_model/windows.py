@@ -7,11 +7,24 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from wovr_core.data.segments import producing_actions, window_indices
+from wovr_core.data.segments import gripper_changes, producing_actions, window_indices
 from wovr_core.errors import WovrError
 from wovr_core.precision import autocast
 from wovr_core.types import CHUNK, FloatArray, Frames, IntArray
 from wovr_core.world_model.autoencoder import TinyFrameCodec, VideoCodec
+
+CONTACT_LEAD, CONTACT_TAIL = 16, 12
+"""Actions before and after a change of the gripper's command within which it is decided what is grasped: the descent,
+the closing itself (about 8 actions) and the first of the lift."""
+
+
+def contact_weights(actions: FloatArray, weight: float) -> FloatArray:
+    """(T, A) -> (T+1,), as `Windows` takes them: `weight` where the newest context frame lies around a change of the
+    gripper's command, 1 elsewhere."""
+    chances = np.ones(len(actions) + 1, dtype=np.float32)
+    for change in gripper_changes(actions):
+        chances[max(0, change - CONTACT_LEAD) : change + CONTACT_TAIL + 1] = weight
+    return chances
 
 
 class Windows:

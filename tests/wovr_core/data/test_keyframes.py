@@ -36,6 +36,18 @@ def test_shares_and_leads(make_episode):
         assert any(4 <= moment - k.start.step <= 9 for moment in decisive[k.reason])
 
 
+def test_first_contact_leaves_out_what_a_failure_does_afterwards(make_episode):
+    failure = make_episode(close=10, release=20)
+    failure.actions[30:, 6] = 1.0  # it grasps once more
+    config = KeyframeConfig(count=40, initial_share=0.25, lead_min=4, lead_max=6, first_contact=True)
+    chosen = select_keyframes([failure], config, np.random.default_rng(0))
+    assert Counter(k.reason for k in chosen) == {"initial": 10, "contact": 30}
+    assert {k.start.step for k in chosen if k.reason == "contact"} == {4, 5, 6}
+    never = make_episode("never", close=99)
+    chosen = select_keyframes([never], config, np.random.default_rng(0))
+    assert {k.reason for k in chosen} == {"initial", "before_failure"}
+
+
 def test_the_same_generator_gives_the_same_keyframes(make_episode):
     episodes = [make_episode(f"f{i}") for i in range(3)]
     picks = [

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from wovr_core.data.segments import keyframe, producing_actions, split_ids, window_indices
+from wovr_core.data.segments import gripper_changes, keyframe, producing_actions, split_ids, window_indices
 from wovr_core.errors import WovrError
 from wovr_core.types import NULL_ACTION
 
@@ -22,6 +22,13 @@ def test_each_row_carries_the_action_that_produced_its_frame(make_episode, step)
         number = int(frame[0, 0, 0])  # the fixture writes each frame's number into its pixels
         expected = NULL_ACTION if number == 0 else episode.actions[number - 1]
         np.testing.assert_array_equal(action, expected)
+
+
+def test_a_change_is_the_first_action_with_the_new_command():
+    actions = np.zeros((7, 7), np.float32)
+    actions[:, 6] = [-1, -1, 1, 1, 0.2, -1, -1]
+    assert gripper_changes(actions).tolist() == [2, 5]
+    assert gripper_changes(actions[:1]).tolist() == []
 
 
 def test_a_keyframe_carries_the_state_of_its_last_frame(make_episode):
