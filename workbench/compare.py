@@ -9,6 +9,7 @@ refused.
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -281,8 +282,6 @@ def _differing(first: Mapping[str, str], second: Mapping[str, str]) -> list[tupl
 
 
 def _flat(value: Any, key: str = "") -> dict[str, str]:
-    import json
-
     if isinstance(value, dict):
         found: dict[str, str] = {}
         for name in sorted(value):

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from wovr_core.audit.outcomes import first_success_step
-from wovr_core.config import to_dict
+from wovr_core.config import from_dict, to_dict
 from wovr_core.data.corrections import (
     Correction,
     Corrections,
@@ -124,8 +124,6 @@ def remake(source: Source, existing: CorrectionSet, parent: Path) -> CorrectionS
 
     Raises WovrError when the source no longer gives the same.
     """
-    from wovr_core.config import from_dict
-
     told = existing.manifest["provenance"]
     config = from_dict(CorrectionsConfig, told["config"], str(existing.folder))
     flags = [from_dict(Flag, flag, str(existing.folder)) for flag in told["annotations"]]

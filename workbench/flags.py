@@ -16,7 +16,6 @@ from workbench.corrections import FALSE, MISSED, Flag, Source, runs, success_run
 from workbench.run_data import RunData
 from workbench.scrubber.history import Event, History
 from workbench.scrubber.span_log import LOG_NAME, SpanLog
-from workbench.store.run_items import DIVERGENCE_THRESHOLD
 from wovr_core.data.episode_files import SUFFIX, read_episode, read_rollout_summary
 from wovr_core.files import fingerprint
 
@@ -74,9 +73,7 @@ def add_audit_flags(run: Path, source: Source) -> int:
     Raises CorruptFileError for an audit or log that cannot be read.
     """
     data = RunData(run)
-    config = data.description.get("config", {})
-    threshold = float(config.get("keyframes", {}).get("divergence_threshold", DIVERGENCE_THRESHOLD))
-    flags = audit_flags(source, data.audit_rows(), threshold)
+    flags = audit_flags(source, data.audit_rows(), data.divergence_threshold)
     if not flags:
         return 0
 

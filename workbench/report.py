@@ -16,6 +16,11 @@ from wovr_core.statistics import format_rate
 from wovr_core.types import CHUNK, Frames
 
 STRIPS = 4
+_NEXT = """\
+wovr app                                        # scrub these rollouts frame by frame, flag what is wrong
+wovr run pipeline --recipe cpu                  # three tasks with one policy: hours, resumable
+wovr run pipeline --recipe demo --run other --set tasks=[4]   # another task
+wovr run list                                   # the stages, one by one"""
 
 
 def write_report(run: Path | str) -> Path:
@@ -46,7 +51,7 @@ def render(data: RunData) -> str:
         audit=_audit(data),
         plots=[figure.to_html(full_html=False, include_plotlyjs=False) for figure in _plots(data)],
         pace=_pace(data),
-        next=_next(data),
+        next=_NEXT,
         description=json.dumps(data.description, indent=1),
         plotly_script=f"<script>{get_plotlyjs()}</script>",
     )
@@ -193,14 +198,3 @@ def _pace(data: RunData) -> dict[str, Any] | None:
         for key, (label, promoted) in labels.items()
     ]
     return {"episodes": refine["real_episodes"], "rows": rows}
-
-
-def _next(data: RunData) -> str:
-    return "\n".join(
-        [
-            "wovr app                                        # scrub these rollouts frame by frame, flag what is wrong",
-            "wovr run pipeline --recipe cpu                  # three tasks with one policy: hours, resumable",
-            "wovr run pipeline --recipe demo --run other --set tasks=[4]   # another task",
-            "wovr run list                                   # the stages, one by one",
-        ]
-    )

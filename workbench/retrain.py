@@ -22,7 +22,6 @@ from workbench.run_data import RunData
 from workbench.scrubber import divergence
 from workbench.scrubber.payload import Payload
 from workbench.side_by_side import laid_over
-from wovr_core.config import from_dict
 from wovr_core.data.corrections import MANIFEST, CorrectionSet
 from wovr_core.errors import UnknownNameError, WovrError
 from wovr_core.files import read_json
@@ -85,7 +84,7 @@ def refine(run: Path, version: str) -> RefineOutputs:
     """
     corrections = corrections_of(run, version)
     data = RunData(run)
-    recipe = from_dict(Recipe, data.description["config"], str(run / "run.json"))
+    recipe = data.recipe()
     torch.set_num_threads(recipe.threads)
     with Run(run, recipe) as folder:
         inputs = _inputs(data, recipe, corrections.folder)
@@ -93,14 +92,7 @@ def refine(run: Path, version: str) -> RefineOutputs:
 
 
 def _inputs(data: RunData, recipe: Recipe, corrections: Path) -> RefineInputs:
-    made: dict[str, dict[str, Any]] = {}
-    for stage in ("collect", "collect_base", "collect_evolved", "reward", "refine"):
-        outputs = data.outputs(stage)
-        if outputs is None:
-            raise WovrError(
-                f"{data.path} has not finished {stage}: run `wovr run refine --recipe {recipe.name} --run {data.name}`"
-            )
-        made[stage] = outputs
+    made = data.finished(("collect", "collect_base", "collect_evolved", "reward", "refine"))
     old = [made["collect_base"], made["collect"]]
     return RefineInputs(
         old_episodes=tuple(str(outputs["episodes"]) for outputs in old),

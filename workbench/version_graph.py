@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from workbench.store.checkpoints import Edge
-from workbench.store.lineage import ancestors, descendants
+from workbench.store.lineage import ancestors, descendants, edge_of
 from workbench.store.rows import titles_of
 from workbench.store.tables import LineageRow, Record, Run
 
@@ -105,7 +105,7 @@ def version_graph(session: Session, runs: Collection[int], run: str | None = Non
         select(LineageRow, Run.key).join(Run, Run.id == LineageRow.run_id).where(Run.id.in_(sorted(runs)))
         .order_by(Run.made.desc(), LineageRow.id)
     ).all()  # fmt: skip
-    everything = _without_circles([(_edge(row), key) for row, key in rows])
+    everything = _without_circles([(edge_of(row), key) for row, key in rows])
     if run is not None:
         wanted = _around(session, {edge.child for edge, key in everything if key == run})
         everything = [(edge, key) for edge, key in everything if key == run or edge in wanted]
@@ -146,10 +146,6 @@ def _around(session: Session, versions: Iterable[str]) -> set[Edge]:
     for version in versions:
         found.update(ancestors(session, version), descendants(session, version))
     return found
-
-
-def _edge(row: LineageRow) -> Edge:
-    return Edge(row.stage, row.child_kind, row.child, row.role, row.parent_kind, row.parent)
 
 
 def _ends(edge: Edge) -> tuple[tuple[str, str], tuple[str, str]]:

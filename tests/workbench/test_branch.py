@@ -5,41 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
+from tally import Tally
 from workbench.branch import branch, keyframe_of, reopen, side_by_side
 from workbench.run_data import RunData
 from wovr_core.errors import WovrError
 from wovr_core.imagination import imagine_actions
-from wovr_core.types import CHUNK, Keyframe, Rollout
-
-
-class Tally:
-    """An environment whose frames and p_success are the running sum of the first action, plus seeded noise."""
-
-    def __init__(self) -> None:
-        self.config = SimpleNamespace(success_threshold=0.5)
-
-    def reset(self, keyframes: list[Keyframe], seeds: list[int]) -> Any:
-        assert len(keyframes) == len(seeds) == 1
-        self.total = torch.zeros(())
-        self.noise = torch.Generator().manual_seed(seeds[0])
-        frames = torch.from_numpy(keyframes[0].context_frames[-1:])
-        return SimpleNamespace(frames=frames, p_success=torch.zeros(1))
-
-    def step(self, actions: torch.Tensor) -> Any:
-        assert actions.shape == (1, CHUNK, 7)
-        totals = self.total + actions[0, :, 0].cumsum(0)
-        self.total = totals[-1]
-        jitter = torch.randint(0, 5, (CHUNK, 1, 1, 1), generator=self.noise)
-        level = (100 + 10 * totals)[:, None, None, None].round() + jitter
-        frames = level.expand(CHUNK, 8, 8, 3).clamp(0, 255).to(torch.uint8)
-        return SimpleNamespace(frames=frames[None], p_success=(totals / 10).clamp(0, 1)[None])
+from wovr_core.types import CHUNK, Rollout
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import numpy as np
 
 from workbench.film_strips import GAP, film_strip
 from workbench.store.file_cache import FileCache
-from workbench.store.items import REAL, Item
-from wovr_core.data.episode_files import read_episode, read_rollout
+from workbench.store.item_frames import frame_rows, scale_to
+from workbench.store.items import Item
 from wovr_core.errors import CorruptFileError
 from wovr_core.files import wovr_home
 
@@ -51,14 +51,8 @@ def render(item: Item, config: StripConfig) -> bytes:
 
     if item.broken:
         raise CorruptFileError(item.broken)
-    if item.kind == REAL:
-        rows = [read_episode(item.path).frames]
-    else:
-        rows = [read_rollout(item.path).frames]
-        if item.replay is not None:
-            rows.insert(0, read_episode(item.replay).frames)
-    shrink = max(1, rows[0].shape[1] // config.tile)
-    grow = max(1, config.tile // rows[0].shape[1])
+    rows = frame_rows(item)
+    shrink, grow = scale_to(rows[0].shape[1], config.tile)
     try:
         picture = film_strip([row[:, ::shrink, ::shrink] for row in rows], config.count, grow, gap=GAP)
     except ValueError as error:

@@ -8,16 +8,12 @@ Both go on where they stopped, and change nothing that was there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from workbench.run_data import RunData
-from wovr_core.config import from_dict
 from wovr_core.envs.job_pool import JobPool
-from wovr_core.errors import WovrError
 from wovr_core.recipes import Recipe
 from wovr_core.run_folder import Run
 from wovr_core.stages import score_hallucination, train_probe
@@ -35,8 +31,8 @@ def measure_disagreement(run: Path) -> score_hallucination.HallucinationOutputs:
             working in it.
     """
     data = RunData(run)
-    recipe = _recipe(data)
-    made = _finished(data, ("refine", "rl_evolved", "imagine", "audit"))
+    recipe = data.recipe()
+    made = data.finished(("refine", "rl_evolved", "imagine", "audit"))
     simulator = Simulator(
         Path(made["rl_evolved"]["policy"]), Path(made["refine"]["world_model"]), Path(made["refine"]["reward"])
     )
@@ -56,8 +52,8 @@ def measure_disagreement(run: Path) -> score_hallucination.HallucinationOutputs:
 def train_position_probe(run: Path, pool: JobPool) -> train_probe.ProbeOutputs:
     """Train the probe on the run's real episodes, whose states say where things were. Raises as above."""
     data = RunData(run)
-    recipe = _recipe(data)
-    made = _finished(data, ("collect_base", "collect"))
+    recipe = data.recipe()
+    made = data.finished(("collect_base", "collect"))
     inputs = train_probe.ProbeInputs(
         env=recipe.env,
         episodes=tuple(str(outputs["episodes"]) for outputs in made.values()),
@@ -72,21 +68,4 @@ def train_position_probe(run: Path, pool: JobPool) -> train_probe.ProbeOutputs:
 
 def recipe_of(run: Path) -> Recipe:
     """What the run was made with. Raises WovrError for a folder that is no run, or a recipe of another time."""
-    return _recipe(RunData(run))
-
-
-def _recipe(data: RunData) -> Recipe:
-    return from_dict(Recipe, data.description["config"], str(data.path / "run.json"))
-
-
-def _finished(data: RunData, stages: Sequence[str]) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
-    for stage in stages:
-        outputs = data.outputs(stage)
-        if outputs is None:
-            name = data.description.get("recipe", "demo")
-            raise WovrError(
-                f"{data.name} has not finished {stage}: run `wovr run {stages[-1]} --recipe {name} --run {data.name}`"
-            )
-        found[stage] = outputs
-    return found
+    return RunData(run).recipe()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from workbench.store.run_items import DIVERGENCE_THRESHOLD
+from workbench.run_data import DIVERGENCE_THRESHOLD
 from wovr_core.audit.hallucination import DISAGREEMENT
 from wovr_core.data.episode_files import SUFFIX
 from wovr_core.errors import WovrError

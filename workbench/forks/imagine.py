@@ -153,5 +153,4 @@ def _decide(
 def fork_id(original: Rollout, plan: Plan, actions: np.ndarray) -> str:
     """Of the original, the chunk and the actions; of a fork of a fork of a fork not longer and longer."""
     digest = hashlib.sha256(actions.tobytes() + original.id.encode()).hexdigest()[:8]
-    root = original.id if len(original.id) <= _LONGEST_ID else original.id[:_LONGEST_ID]
-    return f"{root}-b{plan.chunk}-{digest}"
+    return f"{original.id[:_LONGEST_ID]}-b{plan.chunk}-{digest}"

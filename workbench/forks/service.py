@@ -92,6 +92,8 @@ class Forks:
         self._jobs: OrderedDict[str, _Job] = OrderedDict()
         self._drafts: OrderedDict[str, Draft] = OrderedDict()
         self._guard = threading.RLock()
+        self._keeping = threading.Lock()
+        """Held while a draft and what its run keeps of it change together."""
 
     def start(self, user: User, run: Path, stage: str, original_id: str, original: Rollout, plan: Plan) -> str:
         """Begin to imagine a fork; returns the job. Raises ForbiddenError, or WovrError when too much is under way."""
@@ -121,11 +123,11 @@ class Forks:
         def work(job: _Job) -> str:
             episode = self.replayer.replay(draft.run, draft.fork.rollout, job.progress, job.stop.is_set)
             episode = replace(episode, id=draft.id)
-            with self._guard:
+            with self._keeping:
                 now = replace(self.draft(fork_id), replay=episode)
                 self._put(now)
-            if now.kept:
-                keeping.keep(now.run, now.fork.rollout, episode)
+                if now.kept:
+                    keeping.keep(now.run, now.fork.rollout, episode)
             return fork_id
 
         return self._begin(user, "replay", len(draft.fork.rollout.actions), work)
@@ -156,19 +158,21 @@ class Forks:
     def keep(self, user: User, fork_id: str) -> Path:
         """Write a draft into its run. Raises ForbiddenError or WovrError."""
         user.require(Role.ANNOTATOR, "keep a fork")
-        draft = self.draft(fork_id)
-        path = keeping.keep(draft.run, draft.fork.rollout, draft.replay)
-        self._put(replace(draft, kept=True))
+        with self._keeping:
+            draft = self.draft(fork_id)
+            path = keeping.keep(draft.run, draft.fork.rollout, draft.replay)
+            self._put(replace(draft, kept=True))
         return path
 
     def undo_keep(self, user: User, fork_id: str) -> bool:
         """Take a kept fork out of its run again: its author may, and operators. Raises ForbiddenError, WovrError."""
         user.require(Role.ANNOTATOR, "take a fork back")
-        draft = self.draft(fork_id)
-        if draft.author != user.name:
-            user.require(Role.OPERATOR, f"take back a fork by {draft.author or 'somebody else'}")
-        gone = keeping.forget(draft.run, fork_id)
-        self._put(replace(draft, kept=False))
+        with self._keeping:
+            draft = self.draft(fork_id)
+            if draft.author != user.name:
+                user.require(Role.OPERATOR, f"take back a fork by {draft.author or 'somebody else'}")
+            gone = keeping.forget(draft.run, fork_id)
+            self._put(replace(draft, kept=False))
         return gone
 
     def close(self) -> None:

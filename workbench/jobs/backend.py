@@ -49,6 +49,8 @@ class JobStatus:
     attempt: int
     """From 1; a retry adds one."""
     submitted_at: float
+    queued_at: float | None = None
+    """Of this attempt: equal priorities go by it."""
     started_at: float | None = None
     """Of this attempt."""
     ended_at: float | None = None

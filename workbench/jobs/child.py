@@ -60,7 +60,7 @@ class Waker:
 class Child:
     """A job's main process."""
 
-    def __init__(self, key: ProcessKey, descriptor: int, log: JobFolder | None = None) -> None:
+    def __init__(self, key: ProcessKey, descriptor: int, folder: JobFolder | None = None) -> None:
         self.key = key
         self.descriptor = descriptor
         """A pidfd: readable once the process has ended."""
@@ -69,7 +69,7 @@ class Child:
         self.cpu_seconds: float | None = None
         self.largest_mb: float | None = None
         """What the largest of its processes took at most, known once it has ended."""
-        self._folder = log
+        self._folder = folder
 
     @staticmethod
     def start(folder: JobFolder, argv: Sequence[str], attempt: int) -> Child:

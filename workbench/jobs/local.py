@@ -168,6 +168,7 @@ class LocalBackend:
             state=JobState(state.state),
             attempt=state.attempt,
             submitted_at=job["submitted_at"],
+            queued_at=state.queued_at,
             started_at=state.started_at,
             ended_at=state.ended_at,
             exit_code=state.exit_code,
@@ -191,8 +192,10 @@ class LocalBackend:
     def _supervise(self, folder: JobFolder) -> bool:
         """Start a supervisor if the job needs one and has none; returns whether it did. Takes some 50 ms."""
         with folder.launching():
-            if folder.supervised() or folder.state().ended:
-                folder.close() if folder.state().ended else None
+            if folder.state().ended:
+                folder.close()
+                return False
+            if folder.supervised():
                 return False
             folder.open()
             environment = filtered(os.environ) | {"WOVR_HOME": str(self.home), SUPERVISES: folder.id}

@@ -29,8 +29,9 @@ from workbench.jobs.child import sweep
 from workbench.jobs.environment import JOB_ID, filtered
 from workbench.jobs.processes import ProcessKey
 from workbench.jobs.ray_client import RayClient, RayError
+from workbench.server.private_files import write_private
 from wovr_core.errors import CorruptFileError, MissingDependencyError, WovrError
-from wovr_core.files import read_json, wovr_home, write_bytes, write_json
+from wovr_core.files import read_json, wovr_home, write_json
 
 HOST = "127.0.0.1"
 WORKER_PORTS = 100
@@ -106,10 +107,8 @@ def start_cluster(folder: Path, config: ClusterConfig | None = None) -> Cluster:
     if find_cluster(folder) is not None:
         raise WovrError(f"a Ray cluster of {folder} is running already; stop it first")
     _require_ray()
-    folder.mkdir(parents=True, exist_ok=True)
     token_file = folder / "token"
-    write_bytes(token_file, secrets.token_hex(32).encode())
-    token_file.chmod(0o600)
+    write_private(token_file, secrets.token_hex(32).encode())  # whoever reads it can run programs here
     deadline = time.monotonic() + config.start_seconds
     while True:
         cluster = _launch(folder, config, token_file)
@@ -235,7 +234,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         folder = cluster_folder()
         if given.action == "start":
-            custom = {name: int(amount) for name, _, amount in (text.partition("=") for text in given.custom)}
+            custom = dict(map(_named_amount, given.custom))
             cluster = start_cluster(folder, ClusterConfig(given.cpus, given.gpus, given.memory_mb, custom))
             print(f"Ray takes jobs at {cluster.address}; its token is in {cluster.token_file}")
         elif (running := find_cluster(folder)) is None:
@@ -243,10 +242,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             stop_cluster(running)
             print("stopped")
-    except (WovrError, ValueError) as error:
+    except WovrError as error:
         print(f"ray_cluster: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _named_amount(text: str) -> tuple[str, int]:
+    name, _, amount = text.partition("=")
+    if not name or not amount.isdecimal():
+        raise WovrError(f"--custom {text!r} is not of the form NAME=AMOUNT, such as franka_0123=1")
+    return name, int(amount)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Questions are {"ask": NAME, ...}; an answer is a JSON object, with "error" (and 
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -126,8 +127,6 @@ class LaunchDesk:
 
 def _command(spec: JobSpec) -> str:
     """The same launch in a terminal, for people to copy."""
-    import shlex
-
     words = ["wovr", "jobs", "submit", spec.kind, "--recipe", spec.recipe, "--run", spec.run]
     for override in spec.overrides:
         words += ["--set", override]

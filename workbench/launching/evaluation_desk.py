@@ -7,7 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from workbench.compare import evaluations
+from workbench.compare import Evaluation, evaluations
+from workbench.jobs.queue import Capacity
 from workbench.jobs.spec import JobSpec, Resources
 from workbench.launching.desk import LaunchDesk
 from workbench.launching.drafts import DEFAULT_MEMORY_MB, DraftError, fields_of
@@ -116,7 +117,7 @@ class EvaluationDesk:
         runs, only = self._runs(), message.get("run")
         chosen = {only: runs[only]} if isinstance(only, str) and only in runs else dict(runs) if not only else {}
         found = evaluations(chosen)
-        shown = [e.summary() | {"episodes": _links(e.run, e.stage, e.suite, e.outcomes)} for e in found[-MAX_RESULTS:]]
+        shown = [e.summary() | {"episodes": _links(e)} for e in found[-MAX_RESULTS:]]
         return {"results": shown, "total": len(found)}
 
     def _specs(self, message: Mapping[str, Any]) -> list[JobSpec]:
@@ -157,8 +158,6 @@ class EvaluationDesk:
         return specs
 
     def _resources(self, run: Path) -> Resources:
-        from workbench.jobs.queue import Capacity
-
         workers = int(run_config(run).get("workers", 1))
         return Resources(max(1, min(workers, Capacity.read(self.launcher.home / "jobs").cores)), DEFAULT_MEMORY_MB)
 
@@ -182,9 +181,11 @@ def _instructions(env: Mapping[str, Any]) -> Sequence[str]:
     return [task.instruction for task in environment_of(config).tasks(config)]
 
 
-def _links(run: str, stage: str, suite: str, outcomes: Mapping[tuple[int, int], bool]) -> dict[str, str]:
+def _links(evaluation: Evaluation) -> dict[str, str]:
     """ "task:init" -> id of its episode in the catalogue."""
-    return {f"{task}:{init}": f"{run}/{stage}/{suite}-{task}-init{init:02d}" for task, init in outcomes}
+    return {
+        f"{task}:{init}": f"{evaluation.id}/{evaluation.episode((task, init))}" for task, init in evaluation.outcomes
+    }
 
 
 def _texts(value: object) -> list[str]:

@@ -58,9 +58,12 @@ def job_row(status: JobStatus, user: str, position: int | None) -> dict[str, Any
 
 
 def queue_positions(statuses: Sequence[JobStatus]) -> dict[str, int]:
-    """Job -> its place among those that wait, from 1: by priority, then by time, as the queue admits them."""
+    """Job -> its place among those that wait, from 1: by priority, then by time, as the queue admits them.
+
+    A later attempt stands where it was queued again, not where its job was once submitted.
+    """
     waiting = [s for s in statuses if s.state == JobState.QUEUED]
-    ordered = sorted(waiting, key=lambda s: (-s.spec.priority, s.submitted_at, s.id))
+    ordered = sorted(waiting, key=lambda s: (-s.spec.priority, s.queued_at or s.submitted_at, s.id))
     return {s.id: n for n, s in enumerate(ordered, 1)}
 
 
@@ -71,7 +74,7 @@ def job_rows(statuses: Sequence[JobStatus], users: Mapping[str, str]) -> list[di
 
 
 class JobLook:
-    """One look at a job.
+    """Looks at jobs.
 
     Args:
         runs: the folder of runs that the backend works in.

@@ -51,7 +51,7 @@ class Dispute:
     id: str
     frames: int
     sides: tuple[tuple[str, tuple[dict[str, Any], ...]], ...]
-    """(letter, or name once decided; spans without their author and note's author) of each."""
+    """(letter, or name once decided; spans without ids, authors and times) of each."""
     decided: Mapping[str, Any] | None
     """{by, why, spans} of the latest decision."""
 

@@ -81,7 +81,7 @@ def new_line(op: str, rollout: str, author: str, time: float, **more: Any) -> Re
 
 def read_line(value: object) -> ReviewLine:
     """A line out of JSON. Raises ReviewError or SpanError when it is none."""
-    if not isinstance(value, Mapping) or value.get("op") not in OPS:
+    if not isinstance(value, Mapping) or not isinstance(value.get("op"), str) or value["op"] not in OPS:
         raise ReviewError(f"a review must be an object whose op is one of {', '.join(OPS)}")
     texts = [value.get(name) for name in ("event", "op", "rollout", "author")]
     time, why, seconds = value.get("time"), value.get("why", ""), value.get("seconds", 0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import secrets
 import threading
 import time
@@ -101,8 +102,6 @@ def _key(path: Path) -> bytes:
 
 
 def _serializer(key: bytes) -> Any:
-    import hashlib
-
     try:
         from itsdangerous import URLSafeSerializer
     except ImportError as error:

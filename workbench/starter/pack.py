@@ -18,12 +18,12 @@ from typing import Any
 from safetensors import safe_open
 
 import wovr_core
+from workbench.corrections import Source
 from workbench.flags import AUDITOR, audit_flags, span_of_flag
 from workbench.scrubber.span_log import LOG_NAME
 from workbench.starter import DATA, PLACE
 from workbench.starter.rounding import Rounded
 from workbench.store.items import RANKS, verdict_of
-from workbench.store.run_items import DIVERGENCE_THRESHOLD
 from wovr_core.data.array_codecs import encode
 from wovr_core.data.episode_files import SUFFIX, EpisodeSet, read_episode, read_rollout_summary, write_episode
 from wovr_core.data.tensor_files import write_file
@@ -212,12 +212,10 @@ def _pack_rollout(path: Path, folder: Path) -> int:
     return write_file(folder / path.name, arrays, meta | {"encoded": encoded}).stat().st_size
 
 
-def _write_flags(run: Path, threshold: float | None) -> None:
+def _write_flags(run: Path, threshold: float) -> None:
     """The audit's own flags, as `wovr correct` draws them, at a fixed time: the pack is a function of the run."""
-    from workbench.corrections import Source
-
     source = Source(run / "imagine" / "rollouts", run / "audit" / "episodes")
-    flags = audit_flags(source, read_json(run / "audit" / "rows.json"), threshold or DIVERGENCE_THRESHOLD)
+    flags = audit_flags(source, read_json(run / "audit" / "rows.json"), threshold)
     lines = []
     for flag in flags:
         event = {"event": f"put-{flag.span}", "rollout": flag.rollout, "op": "put", "span": span_of_flag(flag)}

@@ -18,7 +18,7 @@ from workbench.branch import keyframe_of
 from wovr_core import recipes
 from wovr_core.checkpoints import load_checkpoint, save_checkpoint
 from wovr_core.config import from_dict
-from wovr_core.data.episode_files import EpisodeSet
+from wovr_core.data.episode_files import EpisodeSet, read_rollout
 from wovr_core.envs.job_pool import JobPool
 from wovr_core.errors import WovrError
 from wovr_core.files import read_json, write_json
@@ -109,8 +109,6 @@ def final_models(source: Path) -> Simulator:
 
 def read_rollouts(folder: Path) -> list[Rollout]:
     """All rollouts of a folder, by name."""
-    from wovr_core.data.episode_files import read_rollout
-
     return [read_rollout(path) for path in EpisodeSet(folder).paths.values()]
 
 

@@ -54,12 +54,14 @@ def export_spans(store: Store, runs: Sequence[str] | None = None) -> Iterator[Sp
     if runs is not None:
         statement = statement.where(Run.key.in_(runs))
     with store.read() as session:
-        rows = [(key, span) for key, span in session.execute(statement)]
-        for key, span in rows:
-            yield SpanRow(
+        rows = [
+            SpanRow(
                 key, span.record_key, span.span_id, span.first, span.last, span.label, span.severity, span.note,
                 span.author, span.time, span.version,
-            )  # fmt: skip
+            )
+            for key, span in session.execute(statement)
+        ]  # fmt: skip
+    yield from rows  # a reader that waited for its caller would hold up the writers
 
 
 def export_events(store: Store, runs: Sequence[str] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -72,7 +74,8 @@ def export_events(store: Store, runs: Sequence[str] | None = None) -> Iterator[t
     if runs is not None:
         statement = statement.where(Run.key.in_(runs))
     with store.read() as session:
-        yield from ((key, body) for key, body in session.execute(statement).all())
+        rows = [(key, body) for key, body in session.execute(statement)]
+    yield from rows
 
 
 def import_spans(indexer: Indexer, rows: Sequence[SpanRow], author: str, run: str | None = None) -> ImportReport:

@@ -17,11 +17,11 @@ from workbench.film_strips import data_uri, film_strip
 from workbench.review.shipped_examples import Examples
 from workbench.scrubber.spans import LABELS, Label, Span
 from workbench.store.annotations import on_record, span_of
-from workbench.store.items import REAL, Item
+from workbench.store.item_frames import frame_rows, scale_to
+from workbench.store.items import Item
 from workbench.store.rows import items_of
 from workbench.store.store import Store
 from workbench.store.tables import Annotation, AuditRow, Record, Run
-from wovr_core.data.episode_files import read_episode, read_rollout
 from wovr_core.errors import CorruptFileError
 from wovr_core.types import Frames
 
@@ -74,17 +74,11 @@ def illustrate(example: Example, frames: int = STRIP_FRAMES) -> Frames:
     Raises CorruptFileError when the files cannot be read, or are shorter than the span.
     """
     item, span = example.item, example.span
-    if item.kind == REAL:
-        rows = [read_episode(item.path).frames]
-    else:
-        rows = [read_rollout(item.path).frames]
-        if item.replay is not None:
-            rows.insert(0, read_episode(item.replay).frames)
+    rows = frame_rows(item)
     if span.end >= len(rows[-1]):
         raise CorruptFileError(f"{item.path.name} ends before the annotated frame {span.end}")
     first, last = max(0, span.start - 1), min(len(rows[-1]) - 1, span.end + 1)
-    shrink = max(1, rows[-1].shape[1] // _TILE)
-    grow = max(1, _TILE // rows[-1].shape[1])
+    shrink, grow = scale_to(rows[-1].shape[1], _TILE)
     try:
         return film_strip([row[first : last + 1, ::shrink, ::shrink] for row in rows], frames, grow)
     except ValueError as error:  # the replay is shorter, or of another size

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import delete, insert, select
 
-from workbench.jobs.records import JobFolder
+from workbench.jobs.records import JobFolder, all_jobs
 from workbench.store.store import Store
 from workbench.store.tables import JobRow
 from wovr_core.errors import WovrError
@@ -19,7 +18,7 @@ log = logging.getLogger("wovr.store")
 
 def update_jobs(store: Store, jobs: Path) -> int:
     """Bring the rows up to the folders below `jobs`; returns how many jobs there are. Raises StoreError."""
-    found = {path.name: _stamp(path) for path in _folders(jobs)}
+    found = {folder.id: _stamp(folder.path) for folder in all_jobs(jobs)}
     with store.read() as session:
         known = {row.id: row.stamp for row in session.execute(select(JobRow.id, JobRow.stamp))}
     changed = [job for job, stamp in found.items() if known.get(job) != stamp]
@@ -31,12 +30,6 @@ def update_jobs(store: Store, jobs: Path) -> int:
             if rows:
                 session.execute(insert(JobRow), rows)
     return len(found)
-
-
-def _folders(jobs: Path) -> Iterator[Path]:
-    for path in sorted(jobs.iterdir()) if jobs.is_dir() else []:
-        if not path.name.startswith(".") and (path / "job.json").is_file():
-            yield path
 
 
 def _stamp(path: Path) -> str:

@@ -19,13 +19,18 @@ def descendants(session: Session, version: str) -> list[Edge]:
     return _walk(session, version, towards_parents=False)
 
 
+def edge_of(row: LineageRow) -> Edge:
+    """The edge without the run that tells of it."""
+    return Edge(row.stage, row.child_kind, row.child, row.role, row.parent_kind, row.parent)
+
+
 def _walk(session: Session, version: str, towards_parents: bool) -> list[Edge]:
     found: dict[Edge, None] = {}
     seen, wave = {version}, [version]
     while wave:
         here = LineageRow.child if towards_parents else LineageRow.parent
         rows = session.scalars(select(LineageRow).where(here.in_(wave)).order_by(LineageRow.id)).all()
-        edges = [Edge(r.stage, r.child_kind, r.child, r.role, r.parent_kind, r.parent) for r in rows]
+        edges = [edge_of(row) for row in rows]
         found |= dict.fromkeys(edges)
         ends = {edge.parent if towards_parents else edge.child for edge in edges}
         wave = sorted(ends - seen)

@@ -18,9 +18,6 @@ from wovr_core.audit.outcomes import first_success_step
 from wovr_core.data.episode_files import SUFFIX, read_episode_summary, read_rollout_summary
 from wovr_core.errors import CorruptFileError
 
-DIVERGENCE_THRESHOLD = 12.0
-"""Where a run's recipe names none."""
-
 _STAGES = ("imagine", "rl", "rl_evolved", "collect", "collect_base", "collect_evolved", "evaluate_base", "evaluate")
 """The pipeline's, in the order in which they are shown; others follow by name."""
 _IMAGINED = {"imagine": AUDITED, BRANCHES: BRANCH}
@@ -143,16 +140,14 @@ def _text(value: Any) -> str:
 
 def read_audits(data: RunData) -> dict[str, Audit]:
     """Rollout id -> what its actions really led to. Raises CorruptFileError."""
-    config = data.description.get("config", {})
-    threshold = float(config.get("keyframes", {}).get("divergence_threshold", DIVERGENCE_THRESHOLD))
-    try:
-        return {
-            str(row["rollout_id"]): Audit.of(
-                bool(row["real_success"]), [float(d) for d in row["divergence"]], threshold
-            )
-            for row in [*data.audit_rows(), *kept_forks(data.path)]
-        }
-    except (KeyError, TypeError, ValueError) as error:
-        raise CorruptFileError(
-            f"{data.path / 'audit' / 'rows.json'} has a row that cannot be read ({error})"
-        ) from error
+    threshold = data.divergence_threshold
+    found: dict[str, Audit] = {}
+    for stage, rows in (("audit", data.audit_rows()), (BRANCHES, kept_forks(data.path))):
+        try:
+            for row in rows:
+                divergence = [float(value) for value in row["divergence"]]
+                found[str(row["rollout_id"])] = Audit.of(bool(row["real_success"]), divergence, threshold)
+        except (KeyError, TypeError, ValueError) as error:
+            path = data.path / stage / "rows.json"
+            raise CorruptFileError(f"{path} has a row that cannot be read ({error})") from error
+    return found

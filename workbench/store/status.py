@@ -75,11 +75,11 @@ def verify(store: Store, on_file: Callable[[int, int], None] = lambda done, tota
             digest = sha256_file(file)
         except OSError as error:
             found.damaged.append((record, f"{file.name} cannot be read ({error.strerror})"))
-            continue
-        if kept is None:
-            new[record] = digest
-        elif kept != digest:
-            found.damaged.append((record, f"{file.name} is not what its stage wrote (another sha256)"))
+        else:
+            if kept is None:
+                new[record] = digest
+            elif kept != digest:
+                found.damaged.append((record, f"{file.name} is not what its stage wrote (another sha256)"))
         on_file(n, len(rows))
     with store.write() as session:
         for record, digest in new.items():

@@ -239,4 +239,4 @@ class JobRow(Base):
     made: Mapped[float]
     stamp: Mapped[str]
     facts: Mapped[dict[str, Any]]
-    """Its small JSON files, as far as they can be read."""
+    """Its key and spec, and how its present attempt stands."""

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from workbench.tour.material import PAPER, Material, Step, bar, first_success, rate, siblings
+from workbench.tour.material import PAPER, Material, Step, bar, rate, siblings
+from wovr_core.audit.outcomes import imagined_success_step
 from wovr_core.statistics import compare_paired
 
 
@@ -50,7 +51,7 @@ def group(m: Material) -> Step:
     rows = [
         {
             "id": r.id,
-            "step": first_success(r),
+            "step": imagined_success_step(r),
             "actions": len(r.actions),
             "reward": round(r.reward, 4),
             "advantage": round(r.reward - mean, 4),

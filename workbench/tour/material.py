@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from workbench.run_data import RunData
 from wovr_core.data.episode_files import SUFFIX, read_rollout
 from wovr_core.errors import CorruptFileError, WovrError
@@ -129,11 +127,6 @@ def siblings(m: Material) -> list[Rollout]:
     if len(best) < 2:
         raise Missing("no group with two siblings")
     return sorted(best, key=lambda r: r.id)
-
-
-def first_success(rollout: Rollout) -> int | None:
-    above = np.flatnonzero(rollout.p_success[1:] >= float(rollout.info["success_threshold"]))
-    return int(above[0]) + 1 if len(above) else None
 
 
 def false_successes(rows: Sequence[Mapping[str, Any]]) -> tuple[int, int]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wovr_core.errors import CorruptFileError
 from wovr_core.files import fingerprint, read_json
 from wovr_core.run_folder import require_run
 
@@ -47,15 +48,18 @@ def stages_of(run: Path) -> list[StageView]:
     found = []
     for config in require_run(run).glob("*/config.json"):
         record, finished = read_json(config), config.with_name("outputs.json")
-        found.append(
-            StageView(
-                name=config.parent.name,
-                kind=record["stage"],
-                path=config.parent.absolute(),
-                config=record["config"],
-                inputs=record["inputs"],
-                outputs=read_json(finished)["outputs"] if finished.is_file() else None,
-                started=config.stat().st_mtime,
+        try:
+            found.append(
+                StageView(
+                    name=config.parent.name,
+                    kind=record["stage"],
+                    path=config.parent.absolute(),
+                    config=record["config"],
+                    inputs=record["inputs"],
+                    outputs=read_json(finished)["outputs"] if finished.is_file() else None,
+                    started=config.stat().st_mtime,
+                )
             )
-        )
+        except (KeyError, TypeError) as error:
+            raise CorruptFileError(f"{config.parent} holds no stage that can be sent: {error} is missing") from error
     return sorted(found, key=lambda stage: (stage.started, stage.name))

@@ -14,6 +14,7 @@ import pytest
 from workbench.catalogue.catalogue import Catalogue, CatalogueConfig, find_runs, newest
 from workbench.store import run_items
 from workbench.store.items import AUDITED, PRACTICE, REAL
+from wovr_core.data.episode_files import write_rollout
 
 MakeRun = Callable[..., Path]
 
@@ -120,10 +121,9 @@ def test_changes_on_the_disk_are_seen_and_the_rest_is_not_read_again(
     assert len(found.items()) == 8
     assert read == []
     folder = run / "rl" / "rollouts"
-    run_items_writer = __import__("wovr_core.data.episode_files", fromlist=["write_rollout"]).write_rollout
-    run_items_writer(folder, make_rollout("rl-2", chunks=2))
+    write_rollout(folder, make_rollout("rl-2", chunks=2))
     before = found.find("a/rl/rl-0")
-    run_items_writer(folder, make_rollout("rl-0", chunks=3))
+    write_rollout(folder, make_rollout("rl-0", chunks=3))
     (folder / "rl-1.safetensors").unlink()
     ids = {item.id for item in found.items()}
     assert "a/rl/rl-2" in ids

@@ -114,6 +114,28 @@ def test_a_fork_is_imagined_replayed_kept_and_taken_back(
     assert not forks.undo_keep(ANN, fork), "it is gone already"
 
 
+@pytest.mark.fault
+def test_a_replay_that_ends_while_its_fork_is_being_kept_is_kept_too(
+    forks: Forks, original: Rollout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fork = finished(forks, ANN, forks.start(ANN, tmp_path, "imagine", "x", original, PLAN))["result"]
+    keep, jobs = keeping.keep, []
+
+    def slowly(run: Path, rollout: Rollout, replay: Episode | None = None) -> Path:
+        path = keep(run, rollout, replay)
+        if not jobs:
+            jobs.append(forks.start_replay(ANN, fork))
+            time.sleep(0.3)  # time enough for the replay to be put in between, if it may
+        return path
+
+    monkeypatch.setattr(keeping, "keep", slowly)
+    forks.keep(ANN, fork)
+    assert finished(forks, ANN, jobs[0])["state"] == "done"
+    assert forks.draft(fork).kept
+    assert forks.draft(fork).replay is not None
+    assert [row["rollout_id"] for row in keeping.rows(tmp_path)] == [fork]
+
+
 def test_an_annotated_fork_stays(forks: Forks, original: Rollout, tmp_path: Path) -> None:
     fork = finished(forks, ANN, forks.start(ANN, tmp_path, "imagine", "x", original, PLAN))["result"]
     forks.keep(ANN, fork)

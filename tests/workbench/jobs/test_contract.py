@@ -99,6 +99,7 @@ def test_retry_is_another_attempt(backend, probe):
     backend.retry(job)
     status = contract.wait(backend, job, 30)
     assert (status.state, status.attempt, status.exit_code) == (JobState.SUCCEEDED, 2, 0)
+    assert status.submitted_at < status.queued_at <= status.started_at
     assert "attempt 1" in (log := backend.logs(job).text)
     assert "attempt 2" in log
     with pytest.raises(WovrError, match="succeeded"):

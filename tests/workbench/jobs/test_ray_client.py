@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
+from workbench.jobs import ray_cluster
 from workbench.jobs.kinds import module_command
 from workbench.jobs.queue import Capacity
 from workbench.jobs.ray_backend import RayBackend
@@ -184,6 +188,35 @@ def test_the_token_is_where_ray_looks_for_it(tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     with pytest.raises(RayAuthError, match="RAY_AUTH_MODE=token"), connected("127.0.0.1:1"):
         pass
+
+
+@pytest.mark.security
+def test_a_clusters_token_is_its_owners_alone_from_the_first_byte_on(tmp_path, monkeypatch):
+    class Stop(Exception):
+        pass
+
+    def launch(folder: Path, *_: object) -> None:
+        raise Stop
+
+    modes, replace = [], os.replace
+
+    def watched(source: str, to: Path) -> None:
+        modes.append(stat.S_IMODE(os.stat(source).st_mode))
+        replace(source, to)
+
+    monkeypatch.setattr(ray_cluster, "_require_ray", lambda: None)
+    monkeypatch.setattr(ray_cluster, "_launch", launch)
+    monkeypatch.setattr(os, "replace", watched)
+    with pytest.raises(Stop):
+        ray_cluster.start_cluster(tmp_path / "ray")
+    assert modes == [0o600]
+    assert len((tmp_path / "ray" / "token").read_text()) == 64
+
+
+@pytest.mark.parametrize("custom", ["franka", "franka=", "=1", "franka=one", "franka=-1"])
+def test_what_is_no_amount_of_anything_is_named(home, capsys, custom):
+    assert ray_cluster.main(["start", "--custom", custom]) == 2
+    assert f"{custom!r} is not of the form NAME=AMOUNT" in capsys.readouterr().err
 
 
 def test_without_a_cluster_the_way_to_one_is_named(home, monkeypatch):

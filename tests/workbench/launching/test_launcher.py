@@ -129,8 +129,8 @@ def test_a_watcher_sees_log_curves_progress_and_end(launcher: Launcher) -> None:
 
 
 def test_places_in_the_queue() -> None:
-    def status(job: str, state: JobState, at: float, priority: int = 0) -> JobStatus:
-        return JobStatus(job, JobSpec("sft", "r", priority=priority), state, 1, at)  # type: ignore[arg-type]
+    def status(job: str, state: JobState, at: float, priority: int = 0, again: float | None = None) -> JobStatus:
+        return JobStatus(job, JobSpec("sft", "r", priority=priority), state, 1, at, again)  # type: ignore[arg-type]
 
     queued = JobState.QUEUED
     found = [
@@ -138,8 +138,9 @@ def test_places_in_the_queue() -> None:
         status("a", queued, 1),
         status("b", queued, 9, 5),
         status("d", JobState.RUNNING, 0),
+        status("retried", queued, 0, again=2),
     ]
-    assert queue_positions(found) == {"b": 1, "a": 2, "c": 3}
+    assert queue_positions(found) == {"b": 1, "a": 2, "retried": 3, "c": 4}
 
 
 def test_long_curves_are_thinned_and_keep_their_ends() -> None:

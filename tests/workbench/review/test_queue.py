@@ -187,7 +187,7 @@ def test_reviews_outlast_the_database(store: Store, make_queue: Make, run: Path,
     claim = taken(queue.claim("ann"))
     queue.submit(claim, [])
     with (run / LOG_NAME).open("ab") as file:
-        file.write(b'{"event": "torn')
+        file.write(b'{"event": "x", "op": ["submit"]}\n{"event": "torn')
     store.close()
     with Store.open_fresh(DatabaseConfig(address)) as fresh:
         Indexer(fresh).update([run])
@@ -199,7 +199,7 @@ def test_reviews_outlast_the_database(store: Store, make_queue: Make, run: Path,
         with fresh.read() as session:
             assert session.scalar(select(func.count()).select_from(ReviewEvent)) == 2
     lines = (run / LOG_NAME).read_text().splitlines()
-    assert [json.loads(lines[n])["author"] for n in (0, 2)] == ["ann", "ann"], "the torn line stands alone"
+    assert [json.loads(lines[n])["author"] for n in (0, 3)] == ["ann", "ann"], "the torn line stands alone"
 
 
 def _claim_all(address: str, name: str, run: Path, found: Any) -> None:

@@ -122,6 +122,17 @@ def test_a_history_goes_to_another_run_whole_and_only_once(annotated: Annotated)
     assert [row.run for row in export_spans(indexer.store)] == ["a"] * 3 + ["b"] * 3
 
 
+def test_an_export_that_is_read_slowly_holds_up_no_writer(annotated: Annotated) -> None:
+    store = annotated[0].store
+    for export in (export_spans, export_events):
+        slow = export(store)
+        next(slow)
+        assert store.database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+        with store.write():
+            pass
+        assert list(slow)
+
+
 @pytest.mark.fault
 def test_histories_that_went_apart_are_a_conflict_span_by_span(annotated: Annotated) -> None:
     indexer, _, b = annotated

@@ -156,6 +156,10 @@ def test_digests_come_from_the_stages_index_and_tell_damage(store: Store, make_r
     data[-1] ^= 1  # one bit of a picture: nothing else would notice
     victim.write_bytes(data)
     assert [record for record, _ in verify(store).damaged] == ["a/rl/rl-1"]
+    victim.unlink()
+    told: list[int] = []
+    assert "cannot be read" in verify(store, lambda done, _: told.append(done)).damaged[0][1]
+    assert told == list(range(1, 9)), "one that is gone is counted as looked at"
 
 
 def lineage_run(run: Path) -> None:

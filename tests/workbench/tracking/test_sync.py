@@ -156,6 +156,14 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.fault
+@pytest.mark.parametrize(("name", "text"), [("config.json", '{"config": {}}'), ("outputs.json", "{}")])
+def test_a_stage_that_lacks_what_every_stage_has_is_named(tracked_run, name, text):
+    (tracked_run / "sft" / name).write_text(text)
+    with pytest.raises(CorruptFileError, match="sft holds no stage"):
+        send(tracked_run, Memory())
+
+
 @pytest.mark.parametrize("text", ["{", '{"schema": 1}', '{"schema": 9, "run_id": "", "stages": {}}', "[]",
                                   '{"schema": 1, "run_id": "a", "stages": {"rl": {"sent": {"": 3}}}}'])  # fmt: skip
 def test_a_damaged_position_file_is_named(tracked_run, text):
