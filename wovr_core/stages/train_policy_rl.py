@@ -261,8 +261,8 @@ def learn(
     tally.add(len(batches), len(informative))
     metrics: dict[str, float] = {}
     learned = informative + executed
-    weights = [1.0 / len(informative)] * len(informative)
-    weights += [(config.real_weight or 0.0) / len(executed)] * len(executed)
+    weights = [1.0 / len(informative) for _ in informative]
+    weights += [(config.real_weight or 0.0) / len(executed) for _ in executed]
     references: list[torch.Tensor | None] = [None] * len(learned)
     if config.reference_weight:
         assert reference is not None
