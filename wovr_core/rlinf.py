@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from wovr_core.errors import WovrError
+from wovr_core.files import replace_file
 from wovr_core.reward.rlinf import ResnetReward, RlinfReward, TaskEmbedReward, from_state
 from wovr_core.world_model.model import WorldModel, WorldModelConfig
 from wovr_core.world_model.rlinf import (
@@ -23,7 +24,6 @@ from wovr_core.world_model.rlinf import (
     VAE_FILE,
     load_state,
     read_world_model,
-    replace_file,
     write_world_model,
 )
 from wovr_core.world_model.wan_keys import KeyReport

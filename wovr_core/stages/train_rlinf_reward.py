@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from wovr_core.data.episode_files import EpisodeSet
 from wovr_core.data.formats.conventions import resize
 from wovr_core.data.segments import split_ids
+from wovr_core.files import replace_file
 from wovr_core.reward.labels import LabelConfig
 from wovr_core.reward.rlinf import ResnetReward, RlinfReward, TaskEmbedReward
 from wovr_core.seeding import derive_seed, torch_generator
@@ -87,8 +88,6 @@ def run(
     Raises:
         WovrError: there are not more episodes than are held out; a teacher that sees no success, or nothing else.
     """
-    from wovr_core.world_model.rlinf import replace_file
-
     if not (out_dir / "outputs.json").exists():  # what cannot be begun leaves no folder of another configuration
         split_ids([f"{i}/{name}" for i, path in enumerate(inputs.episodes) for name in EpisodeSet(Path(path)).paths],
                   config.held_out)  # fmt: skip
