@@ -17,7 +17,7 @@ from wovr_core.data.segments import split_ids
 from wovr_core.files import replace_file
 from wovr_core.reward.labels import LabelConfig
 from wovr_core.reward.rlinf import ResnetReward, RlinfReward, TaskEmbedReward
-from wovr_core.seeding import derive_seed, torch_generator
+from wovr_core.seeding import derive_seed, global_draws, torch_generator
 from wovr_core.stages.collect import load_named
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
 from wovr_core.stages.rlinf_lessons import Lessons, Teacher, true_lessons
@@ -102,8 +102,7 @@ def run(
     episodes = load_named(inputs.episodes)
     train_ids, held_ids = split_ids(list(episodes), config.held_out)
     tasks = inputs.instructions or tuple(sorted({e.task.instruction for e in episodes.values()}))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(inputs.seed, "rlinf_reward_weights"))
+    with global_draws(derive_seed(inputs.seed, "rlinf_reward_weights")):
         model: RlinfReward = TaskEmbedReward(tasks) if config.told_the_task else ResnetReward()
     training, held = ([episodes[i] for i in ids] for ids in (train_ids, held_ids))
     if teacher:
@@ -137,8 +136,7 @@ def fit(folder: StageFolder, model: RlinfReward, lessons: Lessons, config: Rlinf
             generator = torch_generator(seed, "rlinf_reward", step)
             set_learning_rate(optimizer, config.learning_rate * warmup_cosine(step, config.steps, config.steps // 20))
             chosen = torch.multinomial(odds, config.batch, replacement=True, generator=generator)
-            with torch.random.fork_rng(devices=[]):  # of the dropout
-                torch.manual_seed(derive_seed(seed, "rlinf_reward_dropout", step))
+            with global_draws(derive_seed(seed, "rlinf_reward_dropout", step)):
                 shown = torch.from_numpy(resize(lessons.frames[chosen.numpy()], config.image_size))
                 p = model(shown, [lessons.instructions[i] for i in chosen.tolist()])
             loss = F.binary_cross_entropy(p.clamp(1e-6, 1 - 1e-6), targets[chosen])
