@@ -1,16 +1,32 @@
-"""Weights of other people's files, shard by shard and tensor by tensor, into networks that have no values yet."""
+"""Weights of large files, shard by shard and tensor by tensor, into networks that have no values yet."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from wovr_core.errors import CorruptFileError, WovrError
+from wovr_core.errors import CorruptFileError, MissingDependencyError, WovrError
+
+
+def without_values() -> AbstractContextManager[object]:
+    """Networks built within it have no values (parameters on the meta device, buffers real): nothing is drawn, nothing
+    takes memory.
+
+    Raises:
+        MissingDependencyError: accelerate is not installed.
+    """
+    try:
+        from accelerate import init_empty_weights
+    except ImportError as error:
+        raise MissingDependencyError("large models need accelerate: pip install 'wovr-workbench[large]'") from error
+    manager: AbstractContextManager[object] = init_empty_weights(include_buffers=False)
+    return manager
 
 
 def tensors(folder: Path, stem: str = "diffusion_pytorch_model") -> Iterator[tuple[str, torch.Tensor]]:
