@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from wovr_core.errors import CorruptFileError, MissingDependencyError, WovrError
+from wovr_core.wording import counted
 
 
 def without_values() -> AbstractContextManager[object]:
@@ -93,7 +94,9 @@ def fill(
         _assign(module, name, tensor.to(dtype or tensor.dtype))
     missing = [name for name in wanted if not name.startswith(keep or ("\0",))]
     if missing:
-        raise WovrError(f"{where} lacks {len(missing)} tensors of the recipe's model, the first is {missing[0]}")
+        raise WovrError(
+            f"{where} lacks {counted(len(missing), 'tensor')} of the recipe's model, the first is {missing[0]}"
+        )
     return dropped
 
 

@@ -22,6 +22,7 @@ from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
 from wovr_core.stages.progress import Progress
 from wovr_core.stages.real_episodes import is_whole, sweep, versions_of
 from wovr_core.types import TaskId
+from wovr_core.wording import counted
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def run(
         write_episode(episodes, episode, config.codec)
         folder.log(len(keys) - len(missing) + done, {"success": episode.succeeded, "length": episode.length})
         progress.update(1)
-        folder.stop_if_asked(f" after {done} episodes")
+        folder.stop_if_asked(f" after {counted(done, 'episode')}")
     progress.close()
     return folder.finish(outputs_of(episodes))
 

@@ -96,7 +96,10 @@ def run(
     old = load_named(inputs.old_episodes)
     new = list(load_named([inputs.new_episodes]).values())
     if len(new) <= config.held_out:
-        raise WovrError(f"PACE holds out {config.held_out} new episodes but there are {len(new)}; collect more")
+        raise WovrError(
+            f"PACE holds out {config.held_out} of the new policy's episodes and learns from the others, but there are "
+            f"only {len(new)}: collect more, or set refine.held_out lower"
+        )
     train_ids, held_ids = split_ids([e.id for e in new], config.held_out)
     fresh = [e for e in new if e.id in train_ids]
     deciding = [e for e in new if e.id in held_ids]

@@ -165,7 +165,7 @@ def test_acting_is_seeded_exact_and_greedy_at_zero(policy, frames):
     assert torch.equal(greedy.tokens, policy(frames, TASKS).argmax(-1))
     with pytest.raises(WovrError, match="generator"):
         policy.act(frames, TASKS, previous, temperature=1.0)
-    with pytest.raises(WovrError, match="3 frames but 1 instructions"):
+    with pytest.raises(WovrError, match="3 frames but 1 instruction; there must be one for each"):
         policy.act(frames, TASKS[:1], previous)
 
 
@@ -248,7 +248,7 @@ def test_checkpoints_that_do_not_fit(folder, tmp_path):
     save_file(state, single)
     assert torch.equal(load_published(tmp_path, CONFIG).lm_head.weight, load_published(folder, CONFIG).lm_head.weight)
     save_file({k: v for k, v in state.items() if k != "projector.fc3.bias"}, single)
-    with pytest.raises(WovrError, match=r"lacks 1 tensors .* vision_backbone\.projector\.fc3\.bias"):
+    with pytest.raises(WovrError, match=r"lacks 1 tensor .* vision_backbone\.projector\.fc3\.bias"):
         load_published(tmp_path, CONFIG)
     save_file(state | {"action_head.weight": torch.zeros(2)}, single)
     with pytest.raises(WovrError, match=r"action_head\.weight is no tensor of OpenVLA-OFT with discrete actions"):
