@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -62,27 +64,32 @@ def train(path: Path, steps: int, stop_at: int | None = None, pause: float = 0.0
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
-    """What sixty steps that nobody disturbs end with."""
-    return weights(train(tmp_path_factory.mktemp("whole"), 60))
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], tuple[list[bytes], list[tuple[int, float]]]]:
+    """What so many steps that nobody disturbs end with, and the losses that they log; trained once for each number."""
+
+    @cache
+    def trained(steps: int) -> tuple[list[bytes], list[tuple[int, float]]]:
+        path = tmp_path_factory.mktemp("whole")
+        return weights(train(path, steps)), losses(path)
+
+    return trained
 
 
 def weights(model: torch.nn.Module) -> list[bytes]:
     return [p.detach().numpy().tobytes() for p in model.parameters()]
 
 
+def losses(path: Path) -> list[tuple[int, float]]:
+    return [(line["step"], line["loss"]) for line in read_metrics(path / "metrics.jsonl")]
+
+
 @pytest.mark.parametrize("stop_at", [1, 7, 23])
-def test_resuming_gives_the_same_weights_and_metrics(tmp_path, stop_at):
-    whole = train(tmp_path / "whole", 30)
+def test_resuming_gives_the_same_weights_and_metrics(tmp_path, stop_at, whole):
     with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "torn", 30, stop_at=stop_at)
-    resumed = train(tmp_path / "torn", 30)
-    assert weights(whole) == weights(resumed)
-    losses = [
-        [(m["step"], m["loss"]) for m in read_metrics(tmp_path / name / "metrics.jsonl")] for name in ("whole", "torn")
-    ]
-    assert losses[0] == losses[1]
-    assert [step for step, _ in losses[0]] == [5, 10, 15, 20, 25, 30]
+        train(tmp_path, 30, stop_at=stop_at)
+    resumed = train(tmp_path, 30)
+    assert (weights(resumed), losses(tmp_path)) == whole(30)
+    assert [step for step, _ in losses(tmp_path)] == [5, 10, 15, 20, 25, 30]
 
 
 def convolve(path: Path, steps: int, stop_at: int | None = None) -> torch.nn.Module:
@@ -115,7 +122,7 @@ def test_resuming_keeps_moments_with_their_weights_in_any_memory_format(tmp_path
 
 @pytest.mark.fault
 @pytest.mark.parametrize("delay", [0.3, 0.6])
-def test_kill_9_then_resume(tmp_path, delay, uninterrupted):
+def test_kill_9_then_resume(tmp_path, delay, whole):
     script = SCRIPT.format(tests=str(Path(__file__).parent))
     process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "torn")])
     deadline = time.monotonic() + 60
@@ -125,11 +132,11 @@ def test_kill_9_then_resume(tmp_path, delay, uninterrupted):
     process.kill()
     process.wait()
     assert process.returncode == -signal.SIGKILL
-    assert weights(train(tmp_path / "torn", 60)) == uninterrupted
+    assert weights(train(tmp_path / "torn", 60)) == whole(60)[0]
 
 
 @pytest.mark.fault
-def test_ctrl_c_checkpoints_at_once(tmp_path, uninterrupted):
+def test_ctrl_c_checkpoints_at_once(tmp_path, whole):
     script = SCRIPT.format(tests=str(Path(__file__).parent))
     process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "run")], stderr=subprocess.PIPE)
     deadline = time.monotonic() + 60
@@ -139,7 +146,7 @@ def test_ctrl_c_checkpoints_at_once(tmp_path, uninterrupted):
     _, error = process.communicate(timeout=30)
     assert b"Interrupted" in error
     assert b"the same command goes on from there" in error
-    assert weights(train(tmp_path / "run", 60)) == uninterrupted
+    assert weights(train(tmp_path / "run", 60)) == whole(60)[0]
 
 
 def test_a_stop_request_is_an_error_that_says_how_to_go_on(tmp_path, monkeypatch):
