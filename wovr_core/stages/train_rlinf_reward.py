@@ -15,6 +15,7 @@ from wovr_core.data.episode_files import EpisodeSet
 from wovr_core.data.formats.conventions import resize
 from wovr_core.data.segments import split_ids
 from wovr_core.files import replace_file
+from wovr_core.model_files import version_of
 from wovr_core.reward.labels import LabelConfig
 from wovr_core.reward.rlinf import ResnetReward, RlinfReward, TaskEmbedReward
 from wovr_core.seeding import derive_seed, global_draws, torch_generator
@@ -92,13 +93,14 @@ def run(
         split_ids([f"{i}/{name}" for i, path in enumerate(inputs.episodes) for name in EpisodeSet(Path(path)).paths],
                   config.held_out)  # fmt: skip
     versions = {"episodes": ",".join(inputs.versions), "seed": str(inputs.seed)}
-    teacher = _teacher(inputs)
-    if teacher:
-        versions["teacher"] = teacher.version
+    own = inputs.teacher
+    if own:
+        versions["teacher"] = f"{version_of(own.reward)},{version_of(own.world_model)}"
     folder = StageFolder(out_dir, "train_rlinf_reward", config, versions, on_metrics)
     finished = folder.outputs(RlinfRewardOutputs)
     if finished:
         return finished
+    teacher = Teacher(own.reward, own.world_model, own.training, inputs.seed) if own else None
     episodes = load_named(inputs.episodes)
     train_ids, held_ids = split_ids(list(episodes), config.held_out)
     tasks = inputs.instructions or tuple(sorted({e.task.instruction for e in episodes.values()}))
@@ -119,11 +121,6 @@ def run(
         found |= {"teacher_positives": agreed[0], "teacher_negatives": agreed[1]}
     folder.log(config.steps, found, "held_out")
     return folder.finish(RlinfRewardOutputs(str(path), *rates, versions.get("teacher", ""), *agreed))
-
-
-def _teacher(inputs: RlinfRewardInputs) -> Teacher | None:
-    own = inputs.teacher
-    return Teacher(own.reward, own.world_model, own.training, inputs.seed) if own else None
 
 
 def fit(folder: StageFolder, model: RlinfReward, lessons: Lessons, config: RlinfRewardConfig, seed: int) -> None:
