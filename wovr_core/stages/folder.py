@@ -15,11 +15,12 @@ from typing import Any, TypeVar
 
 import wovr_core
 from wovr_core.config import to_dict
-from wovr_core.errors import Interrupted, RunFolderError
+from wovr_core.errors import CorruptFileError, Interrupted, RunFolderError
 from wovr_core.files import explain_disk_errors, read_json, write_bytes, write_json
 from wovr_core.interrupts import stop_requested
 
 SCHEMA = 1
+OUTPUTS = "outputs.json"
 
 OnMetrics = Callable[[str, int, Mapping[str, float]], None]
 """Called with (stage, step, metrics) as they come; the metrics are on disk already."""
@@ -87,7 +88,7 @@ class StageFolder:
             RunFolderError: it finished under a version of wovr whose stage returned something else.
             CorruptFileError: the record cannot be read.
         """
-        path = self.path / "outputs.json"
+        path = self.path / OUTPUTS
         if not path.exists():
             return None
         try:
@@ -101,7 +102,7 @@ class StageFolder:
     def finish(self, outputs: Outputs) -> Outputs:
         """Record that the stage is done and what it gave. `outputs` is a flat dataclass of JSON values."""
         values = to_dict(outputs)
-        write_json(self.path / "outputs.json", {"outputs": values, "seconds": round(self.seconds(), 3)})
+        write_json(self.path / OUTPUTS, {"outputs": values, "seconds": round(self.seconds(), 3)})
         for path in self.scratch:
             shutil.rmtree(path, ignore_errors=True)
         return outputs
@@ -143,6 +144,21 @@ class StageFolder:
             kept = [line for line in read_metrics(path) if line["step"] < step or line["phase"] != phase]
             text = "".join(json.dumps(line) + "\n" for line in kept)
             write_bytes(path, text.encode())
+
+
+def read_outputs(stage: Path) -> dict[str, Any] | None:
+    """What the stage of this folder gave, as plain values; None if it has not finished.
+
+    Raises:
+        CorruptFileError: the record cannot be read.
+    """
+    path = stage / OUTPUTS
+    if not path.is_file():
+        return None
+    record = read_json(path)
+    if not isinstance(record, dict) or not isinstance(record.get("outputs"), dict):
+        raise CorruptFileError(f"{path} is no record of a stage's outputs; delete that folder to make it again")
+    return dict(record["outputs"])
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

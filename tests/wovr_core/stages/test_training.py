@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from wovr_core.errors import Interrupted, RunFolderError
+from wovr_core.errors import CorruptFileError, Interrupted, RunFolderError
 from wovr_core.seeding import torch_generator
-from wovr_core.stages.folder import StageFolder, read_metrics
+from wovr_core.stages.folder import StageFolder, read_metrics, read_outputs
 from wovr_core.stages.training import Training, set_learning_rate, warmup_cosine
 
 SCRIPT = """
@@ -164,6 +164,16 @@ def test_outputs_of_another_version_are_refused(tmp_path):
         (tmp_path / "outputs.json").write_text(record)
         with pytest.raises(RunFolderError, match="delete that folder to make it again"):
             make_folder(tmp_path).outputs(ToyConfig)
+
+
+def test_outputs_are_read_by_whoever_does_not_know_their_kind(tmp_path):
+    assert read_outputs(tmp_path) is None
+    make_folder(tmp_path).finish(ToyConfig(0.5))
+    assert read_outputs(tmp_path) == {"rate": 0.5}
+    for record in ('{"seconds": 3}', "[]", "{"):
+        (tmp_path / "outputs.json").write_text(record)
+        with pytest.raises(CorruptFileError, match=r"outputs\.json"):
+            read_outputs(tmp_path)
 
 
 def test_a_folder_made_with_another_config_is_refused(tmp_path):
