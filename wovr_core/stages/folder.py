@@ -21,6 +21,24 @@ from wovr_core.interrupts import stop_requested
 
 SCHEMA = 1
 OUTPUTS = "outputs.json"
+_TITLES = {
+    "collect": "demonstrations",
+    "collect_policy": "the policy's episodes",
+    "collect_long": "long episodes",
+    "train_policy_sft": "imitation",
+    "train_policy_rl": "practice in imagination",
+    "train_policy_online": "practice in the simulator",
+    "train_world_model": "world model",
+    "train_reward": "success classifier",
+    "train_rlinf_reward": "RLinf's reward model",
+    "train_probe": "position probe",
+    "refine_world_model": "refinement",
+    "imagine": "imagined groups",
+    "evaluate": "evaluation",
+    "measure_world_model": "measuring the world model",
+    "score_hallucination": "scoring rollouts",
+}
+"""Of stages whose own name is a module's rather than a person's."""
 
 OnMetrics = Callable[[str, int, Mapping[str, float]], None]
 """Called with (stage, step, metrics) as they come; the metrics are on disk already."""
@@ -65,6 +83,11 @@ class StageFolder:
         # Time spent in earlier, interrupted attempts counts too.
         elapsed = path / "elapsed.json"
         self._spent_before = float(read_json(elapsed)["seconds"]) if elapsed.exists() else 0.0
+
+    @property
+    def title(self) -> str:
+        """The stage's name for people."""
+        return _TITLES.get(self.stage, self.stage.replace("_", " "))
 
     def _check(self, found: dict[str, Any], wanted: dict[str, Any]) -> None:
         if found.get("schema") != SCHEMA:

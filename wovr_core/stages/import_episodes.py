@@ -69,7 +69,7 @@ def run(
     episodes = folder.path / "episodes"
     sweep(episodes)
     missing = [key for key in keys if not is_whole(episodes / f"{episode_id(key)}{SUFFIX}")]
-    progress = Progress("import", len(keys), "episode", initial=len(keys) - len(missing))
+    progress = Progress(folder.title, len(keys), "episode", initial=len(keys) - len(missing))
     digests: dict[str, str] = {}
     for done, key in enumerate(missing, start=1):
         clip = inputs.reader.read(key)

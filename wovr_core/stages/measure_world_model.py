@@ -79,7 +79,7 @@ def run(
     episodes = list(load_named(inputs.episodes).values())
     reached = [[h for h in sorted(config.horizons) if h <= e.length] for e in episodes]
     truths = positions_of(episodes, [[0, *hs] for hs in reached], inputs.env, inputs.pool)
-    progress = Progress("measure_world_model", len(episodes), "episode")
+    progress = Progress(folder.title, len(episodes), "episode")
     collected: dict[int, list[dict[str, float]]] = {h: [] for h in sorted(config.horizons)}
     stretches = [
         Stretch(e.frames, e.actions, max(hs, default=0) // CHUNK, derive_seed(inputs.seed, "measure", e.id))

@@ -87,7 +87,7 @@ def run(
     longest = max(read_rollout_summary(path).length for path in paths.values()) // CHUNK
     env = make_env(inputs.simulator, config.solver_steps, longest)
     other = WorldModelEnv(load_world_model(last)[0], env.reward, env.config)
-    progress = Progress("score_hallucination", len(paths), "rollout")
+    progress = Progress(folder.title, len(paths), "rollout")
     scored = []
     for path in paths.values():
         rollout = read_rollout(path)

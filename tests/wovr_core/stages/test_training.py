@@ -149,6 +149,22 @@ def test_ctrl_c_checkpoints_at_once(tmp_path, whole):
     assert weights(train(tmp_path / "run", 60)) == whole(60)[0]
 
 
+@pytest.mark.parametrize(
+    ("stage", "loop", "label"),
+    [
+        ("train_world_model", {"name": "transformer"}, "world model, transformer"),
+        ("train_policy_sft", {}, "imitation"),
+        ("some_plug_in", {}, "some plug in"),
+    ],
+)
+def test_progress_is_told_in_words(tmp_path, monkeypatch, stage, loop, label):
+    told = []
+    monkeypatch.setattr("wovr_core.stages.training.Progress", lambda label, *_, **__: told.append(label))
+    optimizer = torch.optim.SGD(torch.nn.Linear(1, 1).parameters(), lr=0.0)
+    with Training(StageFolder(tmp_path, stage, ToyConfig(), {}), steps=1, modules={}, optimizer=optimizer, **loop):
+        assert told == [label]
+
+
 def test_a_stop_request_is_an_error_that_says_how_to_go_on(tmp_path, monkeypatch):
     monkeypatch.setattr("wovr_core.stages.training.stop_requested", lambda: True)
     with pytest.raises(Interrupted, match="stopped toy after step 1 of 30"):
