@@ -7,6 +7,7 @@ refused. outputs.json is written last: a folder that has one is finished and its
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ from wovr_core.interrupts import stop_requested
 
 SCHEMA = 1
 OUTPUTS = "outputs.json"
+METRICS = "metrics.jsonl"
 _TITLES = {
     "collect": "demonstrations",
     "collect_policy": "the policy's episodes",
@@ -78,6 +80,7 @@ class StageFolder:
         existing = path / "config.json"
         if existing.exists():
             self._check(read_json(existing), record)
+            _drop_torn_line(path / METRICS)
         else:
             write_json(existing, record)
         # Time spent in earlier, interrupted attempts counts too.
@@ -156,13 +159,13 @@ class StageFolder:
             **{k: _plain(v) for k, v in metrics.items()},
             "seconds": round(self.seconds(), 3),
         }
-        with explain_disk_errors(self.path), (self.path / "metrics.jsonl").open("a") as file:
+        with explain_disk_errors(self.path), (self.path / METRICS).open("a") as file:
             file.write(json.dumps(line) + "\n")
         self._on_metrics(self.stage, step, metrics)
 
     def drop_metrics_from(self, step: int, phase: str = "") -> None:
         """Forget the phase's lines of steps that will be run again, so that a resumed run logs each step once."""
-        path = self.path / "metrics.jsonl"
+        path = self.path / METRICS
         if path.exists():
             kept = [line for line in read_metrics(path) if line["step"] < step or line["phase"] != phase]
             text = "".join(json.dumps(line) + "\n" for line in kept)
@@ -193,6 +196,15 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         except ValueError:
             continue
     return lines
+
+
+def _drop_torn_line(path: Path) -> None:
+    """A kill or a full disk may leave a last line without its end; what is logged next would be lost with it."""
+    if path.exists():
+        data = path.read_bytes()
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):
+            os.truncate(path, whole)
 
 
 def _plain(value: float) -> float | None:

@@ -171,6 +171,15 @@ def test_a_stop_request_is_an_error_that_says_how_to_go_on(tmp_path, monkeypatch
         train(tmp_path, 30)
 
 
+@pytest.mark.fault
+def test_a_torn_line_takes_no_later_one_with_it(tmp_path):
+    make_folder(tmp_path).log(1, {"loss": 0.5})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"phase": "", "step": 2, "lo')
+    make_folder(tmp_path).log(2, {"loss": 0.25})
+    assert losses(tmp_path) == [(1, 0.5), (2, 0.25)]
+
+
 def test_outputs_of_another_version_are_refused(tmp_path):
     folder = make_folder(tmp_path)
     assert folder.outputs(ToyConfig) is None
