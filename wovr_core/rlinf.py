@@ -60,12 +60,12 @@ def read_rlinf_weights(
         WovrError: tensors that do not fit (named), or two reward models.
         CorruptFileError: a file is missing or damaged.
     """
-    world_model, spare, reports = read_world_model(folder / TRANSFORMER_FILE, folder / VAE_FILE, config)
     rewards = [folder / kind.file for kind in (ResnetReward, TaskEmbedReward) if (folder / kind.file).is_file()]
     if not with_reward:
         rewards = []
     if len(rewards) > 1:
         raise WovrError(f"{folder} has two reward models, {rewards[0].name} and {rewards[1].name}: keep one")
+    world_model, spare, reports = read_world_model(folder / TRANSFORMER_FILE, folder / VAE_FILE, config)
     reward = None
     for path in rewards:
         state = load_state(path)
