@@ -139,11 +139,14 @@ def test_kill_9_then_resume(tmp_path, delay, whole):
 def test_ctrl_c_checkpoints_at_once(tmp_path, whole):
     script = SCRIPT.format(tests=str(Path(__file__).parent))
     process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "run")], stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 60
-    while not list((tmp_path / "run").glob("training/step_*")) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGINT)
-    _, error = process.communicate(timeout=30)
+    try:
+        deadline = time.monotonic() + 60
+        while not list((tmp_path / "run").glob("training/step_*")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.kill(process.pid, signal.SIGINT)
+        _, error = process.communicate(timeout=30)
+    finally:
+        process.kill()
     assert b"Interrupted" in error
     assert b"the same command goes on from there" in error
     assert weights(train(tmp_path / "run", 60)) == whole(60)[0]
