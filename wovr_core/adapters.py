@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from wovr_core.errors import CheckpointMismatchError, MissingDependencyError, WovrError
+from wovr_core.seeding import global_draws
 
 NEW_CHANNELS = ("action_time", "action_tokens", "null_token", "positions")
 
@@ -46,8 +47,7 @@ def add_adapters(module: nn.Module, config: LoRAConfig, seed: int, keep: tuple[s
     except ImportError as error:
         raise MissingDependencyError("adapters need peft; run: pip install 'wovr-workbench[large]'") from error
     settings = LoraConfig(r=config.rank, lora_alpha=config.alpha, target_modules=list(config.targets))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with global_draws(seed):
         try:
             inject_adapter_in_model(settings, module)
         except ValueError as error:

@@ -46,7 +46,7 @@ class Checkpoint:
     extra: dict[str, Any]
 
     def load_into(self, module: torch.nn.Module, path: Path, *, assign: bool = False) -> None:
-        """Strict: raises CheckpointMismatchError naming the first tensors that do not fit.
+        """Strict: raises CheckpointMismatchError naming the first tensor that does not fit.
 
         Args:
             assign: put these tensors in place of the module's, in their own number format; otherwise copy.
@@ -54,17 +54,12 @@ class Checkpoint:
         wanted = {name: tuple(t.shape) for name, t in module.state_dict().items()}
         found = {name: tuple(t.shape) for name, t in self.tensors.items()}
         if wanted != found:
-            differing = sorted(set(wanted.items()) ^ set(found.items()))[:2]
+            name, shape = min(set(wanted.items()) ^ set(found.items()))
             raise CheckpointMismatchError(
-                f"{path} does not fit the recipe: {self._describe(differing, wanted)}; "
-                "load it with the recipe that made it, or train this stage anew in another --run"
+                f"{path} does not fit the recipe: tensor {name} {'wants' if wanted.get(name) == shape else 'has'} "
+                f"shape {shape}; load it with the recipe that made it, or train this stage anew in another --run"
             )
         module.load_state_dict(self.tensors, assign=assign)
-
-    @staticmethod
-    def _describe(differing: list[tuple[str, tuple[int, ...]]], wanted: Mapping[str, tuple[int, ...]]) -> str:
-        name, shape = differing[0]
-        return f"tensor {name} {'wants' if wanted.get(name) == shape else 'has'} shape {shape}"
 
 
 def save_checkpoint(
@@ -82,10 +77,9 @@ def save_checkpoint(
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
         try:
             contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-            _save_tensors(contiguous, temporary / WEIGHTS)
-            descriptor = os.open(temporary / WEIGHTS, os.O_RDONLY)
-            os.fsync(descriptor)
-            os.close(descriptor)
+            save_tensors(contiguous, temporary / WEIGHTS)
+            with (temporary / WEIGHTS).open("rb") as file:
+                os.fsync(file.fileno())
             digest = sha256_file(temporary / WEIGHTS)
             manifest = {
                 "schema": SCHEMA,
@@ -105,7 +99,7 @@ def save_checkpoint(
     return str(manifest["version"])
 
 
-def _save_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+def save_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
     """`save_file`, whose errors of the disk are OSErrors again: safetensors wraps them and keeps the number as text."""
     try:
         save_file(dict(tensors), path)

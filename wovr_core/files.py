@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,22 +48,28 @@ def fsync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write atomically and durably; an interrupted write leaves the previous file untouched."""
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Have a file written under a temporary name beside its own, and renamed once it is on disk: an interrupted write
+    leaves the previous file untouched."""
     with explain_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
+            write(Path(name))
+            os.fsync(descriptor)
+            os.chmod(name, 0o644)
+            os.replace(name, path)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            Path(name).unlink(missing_ok=True)
             raise
+        finally:
+            os.close(descriptor)
         fsync_directory(path.parent)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """`replace_file` by these bytes."""
+    replace_file(path, lambda temporary: temporary.write_bytes(data))
 
 
 def write_json(path: Path, value: Any) -> None:

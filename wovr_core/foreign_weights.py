@@ -1,16 +1,33 @@
-"""Weights of other people's files, shard by shard and tensor by tensor, into networks that have no values yet."""
+"""Weights of large files, shard by shard and tensor by tensor, into networks that have no values yet."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from wovr_core.errors import CorruptFileError, WovrError
+from wovr_core.errors import CorruptFileError, MissingDependencyError, WovrError
+from wovr_core.wording import counted
+
+
+def without_values() -> AbstractContextManager[object]:
+    """Networks built within it have no values (parameters on the meta device, buffers real): nothing is drawn, nothing
+    takes memory.
+
+    Raises:
+        MissingDependencyError: accelerate is not installed.
+    """
+    try:
+        from accelerate import init_empty_weights
+    except ImportError as error:
+        raise MissingDependencyError("large models need accelerate: pip install 'wovr-workbench[large]'") from error
+    manager: AbstractContextManager[object] = init_empty_weights(include_buffers=False)
+    return manager
 
 
 def tensors(folder: Path, stem: str = "diffusion_pytorch_model") -> Iterator[tuple[str, torch.Tensor]]:
@@ -77,7 +94,9 @@ def fill(
         _assign(module, name, tensor.to(dtype or tensor.dtype))
     missing = [name for name in wanted if not name.startswith(keep or ("\0",))]
     if missing:
-        raise WovrError(f"{where} lacks {len(missing)} tensors of the recipe's model, the first is {missing[0]}")
+        raise WovrError(
+            f"{where} lacks {counted(len(missing), 'tensor')} of the recipe's model, the first is {missing[0]}"
+        )
     return dropped
 
 

@@ -41,7 +41,13 @@ def save_model(
 
 
 def load_policy(path: Path) -> tuple[Any, str]:
-    """The policy in evaluation mode (a `policy.base.Policy`: TinyVLA, OpenVLAOFT, a plug-in's), and its version."""
+    """The policy in evaluation mode (a `policy.base.Policy`: TinyVLA, OpenVLAOFT, a plug-in's), and its version.
+
+    Raises:
+        CorruptFileError: there is no checkpoint, or it is damaged.
+        CheckpointMismatchError: it is of no policy, or of another version.
+        MissingDependencyError: OpenVLA-OFT needs a package that is not installed.
+    """
     from wovr_core.policy.policies import policy_of
     from wovr_core.policy.tiny_vla import TinyVLAConfig
 
@@ -55,11 +61,10 @@ def load_policy(path: Path) -> tuple[Any, str]:
 
 
 def _openvla_oft(checkpoint: Checkpoint, path: Path) -> OpenVLAOFT:
-    from accelerate import init_empty_weights
-
+    from wovr_core.foreign_weights import without_values
     from wovr_core.policy.openvla_oft.policy import OpenVLAOFT, OpenVLAOFTConfig
 
-    with init_empty_weights(include_buffers=False):
+    with without_values():
         policy = OpenVLAOFT(from_dict(OpenVLAOFTConfig, checkpoint.config, str(path)))
     checkpoint.load_into(policy, path, assign=True)
     return policy.eval()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from wovr_core.files import read_json
 from wovr_core.model_files import POLICY, REWARD, WORLD_MODEL
+from wovr_core.stages.folder import read_outputs
 
 _POLICIES = ("rl_evolved", "rl", "sft")
 """The newest first."""
@@ -19,18 +18,12 @@ def models_in_use(run: Path) -> dict[str, Path]:
     Paths are within the run as it lies now, wherever it was when it was made.
     """
     found = {}
-    policy = next((stage for stage in _POLICIES if _outputs(run, stage) is not None), None)
+    policy = next((stage for stage in _POLICIES if read_outputs(run / stage) is not None), None)
     if policy is not None:
         found[POLICY] = run / policy / POLICY
-    refined = _outputs(run, "refine") or {}
+    refined = read_outputs(run / "refine") or {}
     for kind in (WORLD_MODEL, REWARD):
         stage = "refine" if refined.get(f"{kind}_promoted") else kind
-        if _outputs(run, stage) is not None:
+        if read_outputs(run / stage) is not None:
             found[kind] = run / stage / kind
     return found
-
-
-def _outputs(run: Path, stage: str) -> dict[str, Any] | None:
-    """What a stage gave, or None if it has not finished."""
-    path = run / stage / "outputs.json"
-    return dict(read_json(path)["outputs"]) if path.is_file() else None

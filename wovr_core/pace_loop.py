@@ -17,11 +17,11 @@ import torch
 from wovr_core.coevolution.autopilot import AutopilotConfig, Ledger
 from wovr_core.envs.job_pool import JobPool
 from wovr_core.errors import WovrError
-from wovr_core.files import read_json
 from wovr_core.model_files import version_of
 from wovr_core.recipes import Recipe
 from wovr_core.run_folder import Run
 from wovr_core.stages import pace, select_keyframes, train_policy_rl
+from wovr_core.stages.folder import read_outputs
 from wovr_core.stages.imagine import Simulator
 from wovr_core.stages.rl_gate import GateSimulator
 
@@ -48,10 +48,10 @@ def state_of(run: Path) -> State:
     """A main job's base policy, first world model and reward. Raises WovrError when one is not finished."""
 
     def outputs(stage: str) -> dict[str, Any]:
-        path = run / stage / "outputs.json"
-        if not path.is_file():
+        found = read_outputs(run / stage)
+        if found is None:
             raise WovrError(f"{run} has no finished stage {stage!r}; run `wovr run reward --run {run.name}` first")
-        return dict(read_json(path)["outputs"])
+        return found
 
     base, demos, policy = outputs("collect_base"), outputs("collect"), Path(outputs("sft")["policy"])
     world_model, reward = outputs("world_model"), outputs("reward")

@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 
 from wovr_core.errors import UnknownNameError, WovrError
-from wovr_core.files import read_json
 from wovr_core.pipeline import STAGES
 from wovr_core.run_folder import Run
 from wovr_core.stages import (
@@ -26,6 +25,7 @@ from wovr_core.stages import (
     train_reward,
     train_world_model,
 )
+from wovr_core.stages.folder import OUTPUTS, read_outputs
 from wovr_core.stages.imagine import Simulator
 
 RECORDED_STAGES = ("world_model", "keyframes", "reward", "sft", "rl", "imagine")
@@ -34,7 +34,7 @@ RECORDED_STAGES = ("world_model", "keyframes", "reward", "sft", "rl", "imagine")
 
 def is_recorded(run: Path) -> bool:
     """Whether the run holds imported episodes that the main job did not take over (`import_episodes.adopt`)."""
-    return (run / "import" / "outputs.json").is_file() and not (run / "collect").exists()
+    return (run / "import" / OUTPUTS).is_file() and not (run / "collect").exists()
 
 
 def check_recorded(stage: str) -> None:
@@ -53,7 +53,10 @@ def recorded_job(run: Run) -> Iterator[str]:
     """Learn to imagine and to judge what was recorded, imitate it, improve in imagination; as `pipeline.main_job`."""
     recipe, seed = run.recipe, run.recipe.seed
     torch.set_num_threads(recipe.threads)
-    episodes, version = str(run.path / "import" / "episodes"), _version(run.path)
+    imported = read_outputs(run.path / "import")
+    if imported is None:
+        raise WovrError(f"{run.path} has no imported episodes; import some with `wovr import`")
+    episodes, version = str(run.path / "import" / "episodes"), str(imported["version"])
 
     wm_inputs = train_world_model.WorldModelInputs((episodes,), (version,), seed)
     made = run.stage("world_model", train_world_model.run, recipe.world_model, wm_inputs)
@@ -78,7 +81,3 @@ def recorded_job(run: Run) -> Iterator[str]:
     imagine_inputs = imagine.ImagineInputs(simulator, keyframes.keyframes, keyframes.version, seed)
     run.stage("imagine", imagine.run, recipe.imagine, imagine_inputs)
     yield "imagine"
-
-
-def _version(run: Path) -> str:
-    return str(read_json(run / "import" / "outputs.json")["outputs"]["version"])

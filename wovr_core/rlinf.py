@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from wovr_core.errors import WovrError
+from wovr_core.files import replace_file
 from wovr_core.reward.rlinf import ResnetReward, RlinfReward, TaskEmbedReward, from_state
 from wovr_core.world_model.model import WorldModel, WorldModelConfig
 from wovr_core.world_model.rlinf import (
@@ -23,7 +24,6 @@ from wovr_core.world_model.rlinf import (
     VAE_FILE,
     load_state,
     read_world_model,
-    replace_file,
     write_world_model,
 )
 from wovr_core.world_model.wan_keys import KeyReport
@@ -60,12 +60,12 @@ def read_rlinf_weights(
         WovrError: tensors that do not fit (named), or two reward models.
         CorruptFileError: a file is missing or damaged.
     """
-    world_model, spare, reports = read_world_model(folder / TRANSFORMER_FILE, folder / VAE_FILE, config)
     rewards = [folder / kind.file for kind in (ResnetReward, TaskEmbedReward) if (folder / kind.file).is_file()]
     if not with_reward:
         rewards = []
     if len(rewards) > 1:
         raise WovrError(f"{folder} has two reward models, {rewards[0].name} and {rewards[1].name}: keep one")
+    world_model, spare, reports = read_world_model(folder / TRANSFORMER_FILE, folder / VAE_FILE, config)
     reward = None
     for path in rewards:
         state = load_state(path)

@@ -38,6 +38,13 @@ def require_run(path: Path) -> Path:
     return path
 
 
+def is_foreign(path: Path) -> bool:
+    """Whether the folder holds something that is no run: not even one that was interrupted before it had its record."""
+    if not path.is_dir() or (path / "run.json").exists():
+        return False
+    return any(entry.name != ".lock" and not entry.name.startswith(".run.json.") for entry in path.iterdir())
+
+
 class Run:
     """An open run folder; a context manager that holds its lock, so that no two processes write into it.
 
@@ -71,7 +78,7 @@ class Run:
                     f"{self.path} belongs to the recipe {found['recipe']!r}, not {self.recipe.name!r}: "
                     "choose another --run"
                 )
-        elif self.path.is_dir() and any(self.path.iterdir()):
+        elif is_foreign(self.path):
             raise RunFolderError(f"{self.path} is not empty and not a run: choose another --run")
         with explain_disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
@@ -84,8 +91,12 @@ class Run:
             raise RunFolderError(
                 f"another wovr is working in {self.path}; wait for it or choose another --run"
             ) from error
-        if not record.exists():
-            write_json(record, self._describe())
+        try:
+            if not record.exists():
+                write_json(record, self._describe())
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -7,6 +7,8 @@ killed and resumed therefore draws exactly what an uninterrupted one would have 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -24,3 +26,12 @@ def torch_generator(seed: int, *purpose: str | int) -> torch.Generator:
 
 def numpy_generator(seed: int, *purpose: str | int) -> np.random.Generator:
     return np.random.default_rng(derive_seed(seed, *purpose))
+
+
+@contextmanager
+def global_draws(seed: int) -> Iterator[None]:
+    """For what draws from torch's global generator, such as a layer's first weights: within the block that generator is
+    seeded, afterwards it is as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield

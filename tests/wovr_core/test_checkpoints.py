@@ -1,5 +1,4 @@
 import json
-import shutil
 
 import pytest
 import torch
@@ -81,4 +80,3 @@ def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(CorruptFileError, match="there is no checkpoint at"):
         load_checkpoint(tmp_path / "nothing")
     assert newest_complete(tmp_path / "nothing") is None
-    shutil.rmtree(tmp_path)

@@ -45,7 +45,7 @@ def test_rlinf_would_not_read_another_size(model, tmp_path):
     with pytest.raises(WovrError, match="two reward models"):
         read_rlinf_weights(tmp_path, TASKS, model.config)
     with pytest.raises(WovrError, match="does not fit"):
-        read_rlinf_weights(tmp_path, TASKS, replace(model.config, layers=3))
+        read_rlinf_weights(tmp_path, TASKS, replace(model.config, layers=3), with_reward=False)
 
 
 def test_the_configuration_names_the_files():

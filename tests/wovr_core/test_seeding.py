@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from wovr_core.seeding import derive_seed, numpy_generator, torch_generator
+from wovr_core.seeding import derive_seed, global_draws, numpy_generator, torch_generator
 
 
 def test_purposes_are_independent_and_stable():
@@ -25,3 +25,14 @@ def test_no_global_generator_is_touched():
     torch.rand(4, generator=torch_generator(0, "x"))
     numpy_generator(0, "x").random(4)
     assert (torch.rand(1).item(), np.random.random()) == expected
+
+
+def test_a_layer_s_draws_are_seeded_and_the_global_generator_is_as_before():
+    state = torch.random.get_rng_state()
+    drawn = []
+    for seed in (3, 3, 4):
+        with global_draws(seed):
+            drawn.append(torch.nn.Linear(2, 2).weight)
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+    assert torch.equal(torch.random.get_rng_state(), state)

@@ -18,7 +18,7 @@ from workbench.jobs.spec import JobSpec
 from workbench.jobs.workload import WORKLOADS, Estimate, estimate, folder_mb, measured_stages
 from wovr_core.errors import CorruptFileError, WovrError
 from wovr_core.files import read_json, wovr_home
-from wovr_core.run_folder import describe_machine
+from wovr_core.run_folder import describe_machine, is_foreign
 from wovr_core.stages.folder import read_metrics
 
 KEEP_FREE_MB = 500
@@ -121,7 +121,7 @@ def _plans(spec: JobSpec, home: Path, run: Path) -> tuple[list[StagePlan], list[
                 refusals.append(
                     f"the run {spec.run} belongs to the recipe {made_with!r}, not {spec.recipe!r}: name another run"
                 )
-    elif run.is_dir() and any(run.iterdir()):
+    elif is_foreign(run):
         refusals.append(f"{run} is not empty and not a run: name another run")
     if not kind.stages or not spec.recipe:
         return [], refusals

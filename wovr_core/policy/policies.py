@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from wovr_core import plugins
 from wovr_core.policy.base import PolicyPlugin
 from wovr_core.policy.openvla_oft.imitation import imitation_loss
 from wovr_core.policy.openvla_oft.policy import OpenVLAOFT, OpenVLAOFTConfig
 from wovr_core.policy.sft import sft_loss
 from wovr_core.policy.tiny_vla import TinyVLAConfig, build
+from wovr_core.seeding import global_draws
 
 TINY_VLA = PolicyPlugin(
     config=TinyVLAConfig,
@@ -22,8 +21,7 @@ TINY_VLA = PolicyPlugin(
 
 
 def _openvla_oft(config: OpenVLAOFTConfig, seed: int) -> OpenVLAOFT:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with global_draws(seed):
         return OpenVLAOFT(config)
 
 

@@ -28,6 +28,7 @@ from wovr_core.policy.action_bins import ActionBins
 from wovr_core.policy.base import ActionChunk
 from wovr_core.policy.sampling import log_prob_of, sample
 from wovr_core.types import ACTION_DIM, CHUNK
+from wovr_core.wording import counted
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,10 @@ class TinyVLA(nn.Module):
 
     def _embed(self, instructions: Sequence[str], frames: torch.Tensor) -> torch.Tensor:
         if len(instructions) != len(frames):
-            raise WovrError(f"{len(frames)} frames but {len(instructions)} instructions; there must be one for each")
+            raise WovrError(
+                f"{counted(len(frames), 'frame')} but {counted(len(instructions), 'instruction')}; "
+                "there must be one for each"
+            )
         return embed_tensor(instructions).to(frames.device)
 
 

@@ -17,6 +17,7 @@ from torch import nn
 
 from wovr_core.errors import WovrError
 from wovr_core.precision import autocast
+from wovr_core.seeding import global_draws
 
 Embed = Callable[[Sequence[str]], torch.Tensor]
 """Instructions -> embeddings (N, E) float32."""
@@ -46,8 +47,7 @@ class RewardConfig:
 
 def build(config: RewardConfig) -> RewardClassifier:
     """A classifier with weights drawn from `config.seed`; the global generator is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+    with global_draws(config.seed):
         return RewardClassifier(config)
 
 

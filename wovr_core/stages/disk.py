@@ -9,6 +9,7 @@ from pathlib import Path
 from wovr_core.data.array_codecs import Codec
 from wovr_core.envs.libero import LiberoConfig
 from wovr_core.errors import WovrError
+from wovr_core.wording import counted
 
 logger = logging.getLogger("wovr.disk")
 
@@ -40,22 +41,23 @@ def size_text(size: float) -> str:
 
 
 class DiskBudget:
-    """Room for `files` more files under `path`.
+    """Room for so many more episodes under `path`.
 
     Args:
-        guess: bytes of a file, for as long as none has been written.
+        episodes: files that are to be written.
+        guess: bytes of one, for as long as none has been written.
+
     Raises:
         WovrError: the disk has not so much room; nothing was written yet.
     """
 
-    def __init__(self, path: Path, files: int, guess: int, what: str = "episodes") -> None:
+    def __init__(self, path: Path, episodes: int, guess: int) -> None:
         self._path = path
-        self._left = files
-        self._what = what
+        self._left = episodes
         self._written = self._bytes = 0
-        if files:
-            need, each, free = size_text(files * guess), size_text(guess), size_text(self._free())
-            logger.info("%d %s to write: about %s (%s each), %s free", files, what, need, each, free)
+        if episodes:
+            need, each, free = size_text(episodes * guess), size_text(guess), size_text(self._free())
+            logger.info("%s to write: about %s (%s each), %s free", counted(episodes, "episode"), need, each, free)
             self._check(guess)
 
     def wrote(self, size: int) -> None:
@@ -65,21 +67,18 @@ class DiskBudget:
         self._bytes += size
         mean = self._bytes / self._written
         if self._written == 1 and self._left:
-            logger.info(
-                "the first of these %s took %s; the rest about %s",
-                self._what,
-                size_text(mean),
-                size_text(self._left * mean),
-            )
+            rest = size_text(self._left * mean)
+            logger.info("the first of these episodes took %s; the rest about %s", size_text(mean), rest)
         self._check(mean)
 
     def _check(self, each: float) -> None:
         need, free = self._left * each, self._free()
         if need > free:
+            needs = f"{counted(self._left, 'episode')} {'needs' if self._left == 1 else 'need'}"
             raise WovrError(
-                f"{self._left} {self._what} need about {size_text(need)}, {self._path} has {size_text(free)} "
-                "free: make room, choose another place with WOVR_HOME or --run, or collect fewer; "
-                "what is written stays, and the same command goes on from there"
+                f"{needs} about {size_text(need)}, {self._path} has {size_text(free)} free: make room, choose another "
+                "place with WOVR_HOME or --run, or collect fewer; what is written stays, and the same command "
+                "goes on from there"
             )
 
     def _free(self) -> int:

@@ -7,6 +7,7 @@ refused. outputs.json is written last: a folder that has one is finished and its
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -15,11 +16,31 @@ from typing import Any, TypeVar
 
 import wovr_core
 from wovr_core.config import to_dict
-from wovr_core.errors import Interrupted, RunFolderError
+from wovr_core.errors import CorruptFileError, Interrupted, RunFolderError
 from wovr_core.files import explain_disk_errors, read_json, write_bytes, write_json
 from wovr_core.interrupts import stop_requested
 
 SCHEMA = 1
+OUTPUTS = "outputs.json"
+METRICS = "metrics.jsonl"
+_TITLES = {
+    "collect": "demonstrations",
+    "collect_policy": "the policy's episodes",
+    "collect_long": "long episodes",
+    "train_policy_sft": "imitation",
+    "train_policy_rl": "practice in imagination",
+    "train_policy_online": "practice in the simulator",
+    "train_world_model": "world model",
+    "train_reward": "success classifier",
+    "train_rlinf_reward": "RLinf's reward model",
+    "train_probe": "position probe",
+    "refine_world_model": "refinement",
+    "imagine": "imagined groups",
+    "evaluate": "evaluation",
+    "measure_world_model": "measuring the world model",
+    "score_hallucination": "scoring rollouts",
+}
+"""Of stages whose own name is a module's rather than a person's."""
 
 OnMetrics = Callable[[str, int, Mapping[str, float]], None]
 """Called with (stage, step, metrics) as they come; the metrics are on disk already."""
@@ -59,11 +80,17 @@ class StageFolder:
         existing = path / "config.json"
         if existing.exists():
             self._check(read_json(existing), record)
+            _drop_torn_line(path / METRICS)
         else:
             write_json(existing, record)
         # Time spent in earlier, interrupted attempts counts too.
         elapsed = path / "elapsed.json"
         self._spent_before = float(read_json(elapsed)["seconds"]) if elapsed.exists() else 0.0
+
+    @property
+    def title(self) -> str:
+        """The stage's name for people."""
+        return _TITLES.get(self.stage, self.stage.replace("_", " "))
 
     def _check(self, found: dict[str, Any], wanted: dict[str, Any]) -> None:
         if found.get("schema") != SCHEMA:
@@ -87,7 +114,7 @@ class StageFolder:
             RunFolderError: it finished under a version of wovr whose stage returned something else.
             CorruptFileError: the record cannot be read.
         """
-        path = self.path / "outputs.json"
+        path = self.path / OUTPUTS
         if not path.exists():
             return None
         try:
@@ -101,7 +128,7 @@ class StageFolder:
     def finish(self, outputs: Outputs) -> Outputs:
         """Record that the stage is done and what it gave. `outputs` is a flat dataclass of JSON values."""
         values = to_dict(outputs)
-        write_json(self.path / "outputs.json", {"outputs": values, "seconds": round(self.seconds(), 3)})
+        write_json(self.path / OUTPUTS, {"outputs": values, "seconds": round(self.seconds(), 3)})
         for path in self.scratch:
             shutil.rmtree(path, ignore_errors=True)
         return outputs
@@ -132,17 +159,32 @@ class StageFolder:
             **{k: _plain(v) for k, v in metrics.items()},
             "seconds": round(self.seconds(), 3),
         }
-        with explain_disk_errors(self.path), (self.path / "metrics.jsonl").open("a") as file:
+        with explain_disk_errors(self.path), (self.path / METRICS).open("a") as file:
             file.write(json.dumps(line) + "\n")
         self._on_metrics(self.stage, step, metrics)
 
     def drop_metrics_from(self, step: int, phase: str = "") -> None:
         """Forget the phase's lines of steps that will be run again, so that a resumed run logs each step once."""
-        path = self.path / "metrics.jsonl"
+        path = self.path / METRICS
         if path.exists():
             kept = [line for line in read_metrics(path) if line["step"] < step or line["phase"] != phase]
             text = "".join(json.dumps(line) + "\n" for line in kept)
             write_bytes(path, text.encode())
+
+
+def read_outputs(stage: Path) -> dict[str, Any] | None:
+    """What the stage of this folder gave, as plain values; None if it has not finished.
+
+    Raises:
+        CorruptFileError: the record cannot be read.
+    """
+    path = stage / OUTPUTS
+    if not path.is_file():
+        return None
+    record = read_json(path)
+    if not isinstance(record, dict) or not isinstance(record.get("outputs"), dict):
+        raise CorruptFileError(f"{path} is no record of a stage's outputs; delete that folder to make it again")
+    return dict(record["outputs"])
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -154,6 +196,15 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         except ValueError:
             continue
     return lines
+
+
+def _drop_torn_line(path: Path) -> None:
+    """A kill or a full disk may leave a last line without its end; what is logged next would be lost with it."""
+    if path.exists():
+        data = path.read_bytes()
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):
+            os.truncate(path, whole)
 
 
 def _plain(value: float) -> float | None:

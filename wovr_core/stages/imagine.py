@@ -83,7 +83,7 @@ def run(
         return finished
     chosen = draw_keyframes(read_keyframes(Path(inputs.keyframes)), config.starts, inputs.seed, "imagine")
     rollouts = folder.path / "rollouts"
-    progress = Progress("imagine", len(chosen), "group")
+    progress = Progress(folder.title, len(chosen), "group")
     began, frames = time.monotonic(), 0
     batches = [
         ImagineJob(

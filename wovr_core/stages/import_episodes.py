@@ -6,6 +6,7 @@ with imitation where it would have collected demonstrations.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
 from wovr_core.stages.progress import Progress
 from wovr_core.stages.real_episodes import is_whole, sweep, versions_of
 from wovr_core.types import TaskId
+from wovr_core.wording import counted
 
 
 @dataclass(frozen=True)
@@ -68,26 +70,26 @@ def run(
     episodes = folder.path / "episodes"
     sweep(episodes)
     missing = [key for key in keys if not is_whole(episodes / f"{episode_id(key)}{SUFFIX}")]
-    progress = Progress("import", len(keys), "episode", initial=len(keys) - len(missing))
+    progress = Progress(folder.title, len(keys), "episode", initial=len(keys) - len(missing))
     digests: dict[str, str] = {}
-    for done, key in enumerate(missing, start=1):
-        clip = inputs.reader.read(key)
-        conventions = merge(clip.conventions, dict(config.conventions))
-        lineage = {
-            "imported_format": config.format,
-            "imported_from": Path(config.path).name,
-            "imported_file": clip.file,
-            "imported_sha256": _digest(Path(config.path), clip.file, digests),
-            "imported_with": describe(conventions),
-            "imported_normalised": str(config.statistics is not None).lower(),
-        }
-        tasks = inputs.tasks.get(config.suite or clip.suite, ())
-        episode = to_episode(clip, conventions, tasks, config.statistics, lineage, config.source)
-        write_episode(episodes, episode, config.codec)
-        folder.log(len(keys) - len(missing) + done, {"success": episode.succeeded, "length": episode.length})
-        progress.update(1)
-        folder.stop_if_asked(f" after {done} episodes")
-    progress.close()
+    with contextlib.closing(progress):
+        for done, key in enumerate(missing, start=1):
+            clip = inputs.reader.read(key)
+            conventions = merge(clip.conventions, dict(config.conventions))
+            lineage = {
+                "imported_format": config.format,
+                "imported_from": Path(config.path).name,
+                "imported_file": clip.file,
+                "imported_sha256": _digest(Path(config.path), clip.file, digests),
+                "imported_with": describe(conventions),
+                "imported_normalised": str(config.statistics is not None).lower(),
+            }
+            tasks = inputs.tasks.get(config.suite or clip.suite, ())
+            episode = to_episode(clip, conventions, tasks, config.statistics, lineage, config.source)
+            write_episode(episodes, episode, config.codec)
+            folder.log(len(keys) - len(missing) + done, {"success": episode.succeeded, "length": episode.length})
+            progress.update(1)
+            folder.stop_if_asked(f" after {counted(done, 'episode')}")
     return folder.finish(outputs_of(episodes))
 
 

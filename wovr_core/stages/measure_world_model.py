@@ -16,7 +16,7 @@ import numpy as np
 from wovr_core.envs.job_pool import JobPool
 from wovr_core.envs.libero import LiberoConfig
 from wovr_core.errors import WovrError
-from wovr_core.model_files import load_world_model
+from wovr_core.model_files import load_world_model, version_of
 from wovr_core.pictures import decibels, squared_error, ssim
 from wovr_core.seeding import derive_seed
 from wovr_core.stages.collect import load_named
@@ -56,26 +56,30 @@ class MeasureOutputs:
     rows: list[dict[str, float | None]]
     """Per horizon the means over the episodes that reach it; see `compare` for the keys."""
     frames_per_second: float
-    """Imagined and decoded, one rollout at a time."""
+    """Imagined and decoded, all episodes together in batches."""
 
 
 def run(
     config: MeasureConfig, inputs: MeasureInputs, out_dir: Path, on_metrics: OnMetrics = ignore_metrics
 ) -> MeasureOutputs:
-    """Imagine and compare every episode."""
-    model, version = load_world_model(inputs.world_model)
-    versions = {"world_model": version, "episodes": ",".join(inputs.versions), "seed": str(inputs.seed)}
+    """Imagine and compare every episode. Raises WovrError for a horizon that is no whole number of chunks."""
+    if any(h % CHUNK or h < CHUNK for h in config.horizons):
+        raise WovrError(f"horizons must be multiples of {CHUNK}, got {config.horizons}")
+    versions = {
+        "world_model": version_of(inputs.world_model),
+        "episodes": ",".join(inputs.versions),
+        "seed": str(inputs.seed),
+    }
     folder = StageFolder(out_dir, "measure_world_model", config, versions, on_metrics)
     finished = folder.outputs(MeasureOutputs)
     if finished:
         return finished
-    if any(h % CHUNK or h < CHUNK for h in config.horizons):
-        raise WovrError(f"horizons must be multiples of {CHUNK}, got {config.horizons}")
+    model, _ = load_world_model(inputs.world_model)
     probe = load_probe(inputs.probe)
     episodes = list(load_named(inputs.episodes).values())
     reached = [[h for h in sorted(config.horizons) if h <= e.length] for e in episodes]
     truths = positions_of(episodes, [[0, *hs] for hs in reached], inputs.env, inputs.pool)
-    progress = Progress("measure_world_model", len(episodes), "episode")
+    progress = Progress(folder.title, len(episodes), "episode")
     collected: dict[int, list[dict[str, float]]] = {h: [] for h in sorted(config.horizons)}
     stretches = [
         Stretch(e.frames, e.actions, max(hs, default=0) // CHUNK, derive_seed(inputs.seed, "measure", e.id))

@@ -116,9 +116,9 @@ def run(config: PaceConfig, inputs: PaceInputs, out_dir: Path, on_metrics: OnMet
     decision = decide(drift, error, baseline, pilot.budget - spent, cost, pilot)
     refined: RefineOutputs | None = None
     if decision.action == "refine":
-        old, old_versions = tuple(folders), tuple(known)
+        old = tuple(folders)
         new = collect("collect", config.collect)
-        refined = _refine(config, inputs, old, old_versions, new, known[-1], folder)
+        refined = _refine(config, inputs, old, new, tuple(known), folder.path / "refine", on_metrics)
     folder.log(0, {"drift": drift, "refine": float(refined is not None), "spent": spent})
     return folder.finish(_outputs(inputs, decision, refined, folders, known, spent, drift, error, baseline))
 
@@ -142,23 +142,23 @@ def _refine(
     config: PaceConfig,
     inputs: PaceInputs,
     old: tuple[str, ...],
-    old_versions: tuple[str, ...],
     new: str,
-    new_version: str,
-    folder: StageFolder,
+    versions: tuple[str, ...],
+    out_dir: Path,
+    on_metrics: OnMetrics,
 ) -> RefineOutputs:
     # Probe episodes are known by now: they are learned from, but do not judge.
     refine_inputs = RefineInputs(
         old_episodes=old,
         new_episodes=new,
-        versions=(*old_versions, new_version),
+        versions=versions,
         world_model=inputs.simulator.world_model,
         reward=inputs.simulator.reward,
         calibration_episodes=inputs.calibration_episodes,
         reward_training=inputs.reward_training,
         seed=derive_seed(inputs.seed, "pace_refine", inputs.spent) % 2**31,
     )
-    return refine(config.refine, refine_inputs, folder.path / "refine")
+    return refine(config.refine, refine_inputs, out_dir, on_metrics)
 
 
 def _outputs(

@@ -8,13 +8,14 @@ it, three times forward for training, four with activations computed again; atta
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 
-from wovr_core.adapters import add_adapters
+from wovr_core.adapters import LoRAConfig, add_adapters
 from wovr_core.errors import WovrError
 from wovr_core.stages.train_world_model import LargeTraining, WorldModelTrainingConfig
-from wovr_core.world_model.model import CONTEXT_LATENTS
+from wovr_core.world_model.model import CONTEXT_LATENTS, WorldModelConfig
 from wovr_core.world_model.pretrained import build_empty
 
 LATENTS = CONTEXT_LATENTS + 2
@@ -83,6 +84,18 @@ class Preflight:
 _PARTS = ("weights", "gradients", "optimizer", "average", "codec", "activations")
 
 
+@lru_cache(maxsize=4)
+def _sizes(model: WorldModelConfig, lora: LoRAConfig | None) -> tuple[int, int, int]:
+    """Parameters of the transformer, those of them that learn, and bytes of the codec. The skeleton that they are
+    counted on takes seconds to build, and is let go."""
+    built = build_empty(model)
+    if lora:
+        add_adapters(built.transformer, lora, seed=0)
+    parameters = [(p.numel(), p.requires_grad) for p in built.transformer.parameters()]
+    codec = sum(t.numel() * t.element_size() for t in built.codec.state_dict().values())
+    return sum(n for n, _ in parameters), sum(n for n, learns in parameters if learns), codec
+
+
 def preflight(
     config: WorldModelTrainingConfig, processes: int = 1, memory: int | None = None, tflops: float | None = None
 ) -> Preflight:
@@ -95,12 +108,7 @@ def preflight(
     """
     training = config.transformer
     large = training.large or LargeTraining(checkpointing=False, shard=False)
-    model = build_empty(config.model)
-    transformer = model.transformer
-    if large.lora:
-        add_adapters(transformer, large.lora, seed=0)
-    parameters = sum(p.numel() for p in transformer.parameters())
-    trained = sum(p.numel() for p in transformer.parameters() if p.requires_grad)
+    parameters, trained, codec = _sizes(config.model, large.lora)
     base = 2 if config.pretrained and config.pretrained.dtype == "bfloat16" else 4
     parts = processes if large.shard else 1
     stored = trained * 4 + (parameters - trained) * base
@@ -128,7 +136,7 @@ def preflight(
         gradients=4 * trained // parts,
         optimizer=8 * trained // parts,
         average=4 * trained // parts,
-        codec=sum(t.numel() * t.element_size() for t in model.codec.state_dict().values()),
+        codec=codec,
         activations=activations,
         processes=processes,
         operations=operations,

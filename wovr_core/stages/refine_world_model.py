@@ -17,7 +17,7 @@ from wovr_core.coevolution.promotion import is_better
 from wovr_core.data.corrections import CorrectionSet, corrections_version
 from wovr_core.data.segments import split_ids
 from wovr_core.errors import WovrError
-from wovr_core.model_files import REWARD, WORLD_MODEL, load_reward, load_world_model, save_model
+from wovr_core.model_files import REWARD, WORLD_MODEL, load_reward, load_world_model, save_model, version_of
 from wovr_core.reward.classifier import RewardClassifier
 from wovr_core.stages.collect import load_named
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
@@ -80,23 +80,26 @@ def run(
     config: RefineConfig, inputs: RefineInputs, out_dir: Path, on_metrics: OnMetrics = ignore_metrics
 ) -> RefineOutputs:
     """Refine both models, measure both versions on held-out new-policy episodes, promote or keep."""
-    world_model, world_model_version = load_world_model(inputs.world_model)
-    reward, _, reward_version = load_reward(inputs.reward)
     corrected = corrections_version(inputs.corrections)
     versions = {
         "episodes": ",".join(inputs.versions),
-        "world_model": world_model_version,
-        "reward": reward_version,
+        "world_model": version_of(inputs.world_model),
+        "reward": version_of(inputs.reward),
         "seed": str(inputs.seed),
     } | corrected
     folder = StageFolder(out_dir, "refine_world_model", config, versions, on_metrics)
     finished = folder.outputs(RefineOutputs)
     if finished:
         return finished
+    world_model, world_model_version = load_world_model(inputs.world_model)
+    reward, _, reward_version = load_reward(inputs.reward)
     old = load_named(inputs.old_episodes)
     new = list(load_named([inputs.new_episodes]).values())
     if len(new) <= config.held_out:
-        raise WovrError(f"PACE holds out {config.held_out} new episodes but there are {len(new)}; collect more")
+        raise WovrError(
+            f"PACE holds out {config.held_out} of the new policy's episodes and learns from the others, but there are "
+            f"only {len(new)}: collect more, or set refine.held_out lower"
+        )
     train_ids, held_ids = split_ids([e.id for e in new], config.held_out)
     fresh = [e for e in new if e.id in train_ids]
     deciding = [e for e in new if e.id in held_ids]

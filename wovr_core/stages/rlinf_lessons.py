@@ -60,11 +60,10 @@ class Teacher:
 
     def __init__(self, reward: Path, world_model: Path, training: RewardTrainingConfig, seed: int) -> None:
         """training: how deep the imagination was that the classifier learned from."""
-        self._classifier, calibration, version = load_reward(reward)
+        self._classifier, calibration, _ = load_reward(reward)
         self._threshold = calibration.threshold
-        self._model, model_version = load_world_model(world_model)
+        self._model, _ = load_world_model(world_model)
         self._training, self._seed = training, seed
-        self.version = f"{version},{model_version}"
 
     def probabilities(self, episode: Episode) -> FloatArray:
         """(T+1,), calibrated."""

@@ -72,7 +72,11 @@ class HallucinationOutputs:
 def run(
     config: HallucinationConfig, inputs: HallucinationInputs, out_dir: Path, on_metrics: OnMetrics = ignore_metrics
 ) -> HallucinationOutputs:
-    """Imagine every audited rollout again, score it, and compare with the audit."""
+    """Imagine every audited rollout again, score it, and compare with the audit.
+
+    Raises:
+        WovrError: there are no rollouts, or the world model's last weights were not kept.
+    """
     last = last_weights_path(inputs.simulator.world_model)
     if not last.is_dir():
         raise WovrError(f"{last} is missing: the world model was trained before last weights were kept; train it anew")
@@ -84,10 +88,12 @@ def run(
         return finished
     truth = {row["rollout_id"]: row for row in read_json(Path(inputs.audit_rows))}
     paths = EpisodeSet(Path(inputs.rollouts)).paths
+    if not paths:
+        raise WovrError(f"no rollouts in {inputs.rollouts}: there is nothing to score")
     longest = max(read_rollout_summary(path).length for path in paths.values()) // CHUNK
     env = make_env(inputs.simulator, config.solver_steps, longest)
     other = WorldModelEnv(load_world_model(last)[0], env.reward, env.config)
-    progress = Progress("score_hallucination", len(paths), "rollout")
+    progress = Progress(folder.title, len(paths), "rollout")
     scored = []
     for path in paths.values():
         rollout = read_rollout(path)

@@ -14,9 +14,11 @@ import torch.nn.functional as F
 from wovr_core.data.episode_files import EpisodeSet
 from wovr_core.data.formats.conventions import resize
 from wovr_core.data.segments import split_ids
+from wovr_core.files import replace_file
+from wovr_core.model_files import version_of
 from wovr_core.reward.labels import LabelConfig
 from wovr_core.reward.rlinf import ResnetReward, RlinfReward, TaskEmbedReward
-from wovr_core.seeding import derive_seed, torch_generator
+from wovr_core.seeding import derive_seed, global_draws, torch_generator
 from wovr_core.stages.collect import load_named
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
 from wovr_core.stages.rlinf_lessons import Lessons, Teacher, true_lessons
@@ -87,24 +89,22 @@ def run(
     Raises:
         WovrError: there are not more episodes than are held out; a teacher that sees no success, or nothing else.
     """
-    from wovr_core.world_model.rlinf import replace_file
-
     if not (out_dir / "outputs.json").exists():  # what cannot be begun leaves no folder of another configuration
         split_ids([f"{i}/{name}" for i, path in enumerate(inputs.episodes) for name in EpisodeSet(Path(path)).paths],
                   config.held_out)  # fmt: skip
     versions = {"episodes": ",".join(inputs.versions), "seed": str(inputs.seed)}
-    teacher = _teacher(inputs)
-    if teacher:
-        versions["teacher"] = teacher.version
+    own = inputs.teacher
+    if own:
+        versions["teacher"] = f"{version_of(own.reward)},{version_of(own.world_model)}"
     folder = StageFolder(out_dir, "train_rlinf_reward", config, versions, on_metrics)
     finished = folder.outputs(RlinfRewardOutputs)
     if finished:
         return finished
+    teacher = Teacher(own.reward, own.world_model, own.training, inputs.seed) if own else None
     episodes = load_named(inputs.episodes)
     train_ids, held_ids = split_ids(list(episodes), config.held_out)
     tasks = inputs.instructions or tuple(sorted({e.task.instruction for e in episodes.values()}))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(inputs.seed, "rlinf_reward_weights"))
+    with global_draws(derive_seed(inputs.seed, "rlinf_reward_weights")):
         model: RlinfReward = TaskEmbedReward(tasks) if config.told_the_task else ResnetReward()
     training, held = ([episodes[i] for i in ids] for ids in (train_ids, held_ids))
     if teacher:
@@ -123,11 +123,6 @@ def run(
     return folder.finish(RlinfRewardOutputs(str(path), *rates, versions.get("teacher", ""), *agreed))
 
 
-def _teacher(inputs: RlinfRewardInputs) -> Teacher | None:
-    own = inputs.teacher
-    return Teacher(own.reward, own.world_model, own.training, inputs.seed) if own else None
-
-
 def fit(folder: StageFolder, model: RlinfReward, lessons: Lessons, config: RlinfRewardConfig, seed: int) -> None:
     """Leaves the model in evaluation mode."""
     targets, odds = torch.from_numpy(lessons.targets), torch.from_numpy(lessons.odds)
@@ -138,8 +133,7 @@ def fit(folder: StageFolder, model: RlinfReward, lessons: Lessons, config: Rlinf
             generator = torch_generator(seed, "rlinf_reward", step)
             set_learning_rate(optimizer, config.learning_rate * warmup_cosine(step, config.steps, config.steps // 20))
             chosen = torch.multinomial(odds, config.batch, replacement=True, generator=generator)
-            with torch.random.fork_rng(devices=[]):  # of the dropout
-                torch.manual_seed(derive_seed(seed, "rlinf_reward_dropout", step))
+            with global_draws(derive_seed(seed, "rlinf_reward_dropout", step)):
                 shown = torch.from_numpy(resize(lessons.frames[chosen.numpy()], config.image_size))
                 p = model(shown, [lessons.instructions[i] for i in chosen.tolist()])
             loss = F.binary_cross_entropy(p.clamp(1e-6, 1 - 1e-6), targets[chosen])

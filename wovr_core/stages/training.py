@@ -29,6 +29,8 @@ from wovr_core.stages.folder import StageFolder
 from wovr_core.stages.progress import Progress
 
 KIND = "training_state"
+ONLY_LOOP = "training"
+"""Name of a stage's loop that needs none, as it is the only one."""
 
 
 class Stateful(Protocol):
@@ -49,12 +51,17 @@ class Training:
         steps: int,
         modules: Mapping[str, Stateful],
         optimizer: torch.optim.Optimizer,
-        name: str = "training",
+        name: str = ONLY_LOOP,
         save_every_seconds: float = 60.0,
         log_every: int = 25,
         engine: Engine | None = None,
     ) -> None:
-        """engine: of the processes that take part, all of which make this object; the main one writes."""
+        """
+        Args:
+            name: of the loop, in a stage of several: of its checkpoints' folder, its phase in metrics.jsonl, and on the
+                terminal.
+            engine: of the processes that take part, all of which make this object; the main one writes.
+        """
         self.folder = folder
         self.steps = steps
         self.name = name
@@ -76,7 +83,8 @@ class Training:
         self._engine.wait()  # all have found the same checkpoint before one goes on
         if self._engine.main:
             self.folder.drop_metrics_from(self._step + 1 if self._step else 0, self.name)
-        self._progress = Progress(f"{self.folder.stage} {self.name}", self.steps, unit="step", initial=self._step)
+        label = self.folder.title if self.name == ONLY_LOOP else f"{self.folder.title}, {self.name}"
+        self._progress = Progress(label, self.steps, unit="step", initial=self._step)
         return self
 
     def __exit__(

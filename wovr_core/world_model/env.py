@@ -111,7 +111,7 @@ class WorldModelEnv:
             sampler_seeds: B seeds of the rollouts' noise.
 
         Raises:
-            WovrError: no keyframe, as many seeds as keyframes are missing, or a context of the wrong shape.
+            WovrError: no keyframe, not one seed for each, or a context of the wrong shape.
         """
         if not keyframes or len(keyframes) != len(sampler_seeds):
             raise WovrError(f"need a seed per keyframe and at least one: {len(keyframes)}, {len(sampler_seeds)}")

@@ -21,6 +21,7 @@ from wovr_core import plugins
 from wovr_core.config import Pluggable
 from wovr_core.errors import UnknownNameError, WovrError
 from wovr_core.precision import autocast
+from wovr_core.seeding import global_draws
 from wovr_core.types import ACTION_DIM, CHUNK, CONTEXT_FRAMES, RECENT_FRAMES
 from wovr_core.world_model import flow
 from wovr_core.world_model.autoencoder import GROUP, AutoencoderConfig, TinyFrameCodec
@@ -112,8 +113,7 @@ class WorldModelConfig(Pluggable):
 
 def build(config: WorldModelConfig) -> WorldModel:
     """A world model with weights drawn from `config.seed`; the global generator is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+    with global_draws(config.seed):
         return WorldModel(config)
 
 

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from wovr_core.errors import MissingDependencyError, WovrError
+from wovr_core.errors import WovrError
 from wovr_core.files import read_json
-from wovr_core.foreign_weights import fill, tensors
+from wovr_core.foreign_weights import fill, tensors, without_values
 from wovr_core.world_model.model import WorldModel, WorldModelConfig
 
 TEXT = "condition_embedder.text_embedder."
@@ -89,16 +89,8 @@ def _from_hub(config: PretrainedConfig) -> Path:
 
 
 def build_empty(config: WorldModelConfig) -> WorldModel:
-    """The model without values (parameters on the meta device, buffers real): nothing is drawn, nothing takes memory.
-
-    Raises:
-        MissingDependencyError: accelerate is not installed.
-    """
-    try:
-        from accelerate import init_empty_weights
-    except ImportError as error:
-        raise MissingDependencyError("large models need accelerate: pip install 'wovr-workbench[large]'") from error
-    with init_empty_weights(include_buffers=False):
+    """The model `without_values`. Raises MissingDependencyError."""
+    with without_values():
         return WorldModel(config)
 
 

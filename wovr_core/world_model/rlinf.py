@@ -7,17 +7,15 @@ to whole grey levels and encoded again as the next context.
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
+from wovr_core.checkpoints import save_tensors
 from wovr_core.errors import CorruptFileError, WovrError
-from wovr_core.files import explain_disk_errors
+from wovr_core.files import replace_file
 from wovr_core.foreign_weights import fill
 from wovr_core.world_model.model import CONTEXT_LATENTS, WanConfig, WorldModel, WorldModelConfig
 from wovr_core.world_model.pretrained import build_empty
@@ -113,7 +111,7 @@ def write_world_model(
     names = to_wan(model.transformer.state_dict(), TRANSFORMER)
     tensors = {names[n]: t.detach().cpu().contiguous() for n, t in model.transformer.state_dict().items()}
     tensors |= spare if spare else _no_text(config, model.transformer.proj_out.weight.dtype)
-    replace_file(transformer, lambda path: save_file(tensors, path))
+    replace_file(transformer, lambda path: save_tensors(tensors, path))
     names = to_wan(model.codec.net.state_dict(), VAE, _samplers(config))
     state = {names[n]: t.detach().cpu().contiguous() for n, t in model.codec.net.state_dict().items()}
     replace_file(vae, lambda path: torch.save(state, path))
@@ -139,23 +137,6 @@ def load_state(path: Path) -> dict[str, torch.Tensor]:
     ):
         raise CorruptFileError(f"{path} holds no state dict (names and tensors)")
     return dict(found)
-
-
-def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Have a file written under a temporary name beside its own, fsync and rename it."""
-    with explain_disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        try:
-            write(Path(name))
-            os.fsync(descriptor)
-            os.chmod(name, 0o644)
-            os.replace(name, path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-        finally:
-            os.close(descriptor)
 
 
 def _checked(

@@ -5,6 +5,7 @@ with the implementation but the checkpoint's file.
 """
 
 import math
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from accelerate import init_empty_weights
 from safetensors.torch import load_file, save_file
 
 from openvla_source import CONFIG, DINO, SIGLIP, STATISTICS, write_published
@@ -21,7 +21,8 @@ from wovr_core.adapters import LoRAConfig, add_adapters, merge_adapters, trainab
 from wovr_core.checkpoints import load_checkpoint
 from wovr_core.data.keyframe_files import write_keyframes
 from wovr_core.data.segments import keyframe
-from wovr_core.errors import CorruptFileError, UnknownNameError, WovrError
+from wovr_core.errors import CorruptFileError, MissingDependencyError, UnknownNameError, WovrError
+from wovr_core.foreign_weights import without_values
 from wovr_core.imagination import imagine_groups
 from wovr_core.model_files import POLICY, REWARD, WORLD_MODEL, load_policy, save_model
 from wovr_core.policy.openvla_oft.actions import ActionStatistics, ActionTokens, read_statistics
@@ -164,7 +165,7 @@ def test_acting_is_seeded_exact_and_greedy_at_zero(policy, frames):
     assert torch.equal(greedy.tokens, policy(frames, TASKS).argmax(-1))
     with pytest.raises(WovrError, match="generator"):
         policy.act(frames, TASKS, previous, temperature=1.0)
-    with pytest.raises(WovrError, match="3 frames but 1 instructions"):
+    with pytest.raises(WovrError, match="3 frames but 1 instruction; there must be one for each"):
         policy.act(frames, TASKS[:1], previous)
 
 
@@ -247,7 +248,7 @@ def test_checkpoints_that_do_not_fit(folder, tmp_path):
     save_file(state, single)
     assert torch.equal(load_published(tmp_path, CONFIG).lm_head.weight, load_published(folder, CONFIG).lm_head.weight)
     save_file({k: v for k, v in state.items() if k != "projector.fc3.bias"}, single)
-    with pytest.raises(WovrError, match=r"lacks 1 tensors .* vision_backbone\.projector\.fc3\.bias"):
+    with pytest.raises(WovrError, match=r"lacks 1 tensor .* vision_backbone\.projector\.fc3\.bias"):
         load_published(tmp_path, CONFIG)
     save_file(state | {"action_head.weight": torch.zeros(2)}, single)
     with pytest.raises(WovrError, match=r"action_head\.weight is no tensor of OpenVLA-OFT with discrete actions"):
@@ -274,9 +275,17 @@ def test_our_own_checkpoint_gives_the_same_policy(folder, frames, tmp_path):
     assert torch.equal(one.actions, two.actions)
 
 
+def test_a_package_that_is_missing_is_named(folder, policy, tmp_path, monkeypatch):
+    save_model(tmp_path / "policy", POLICY, policy, lineage={})
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    for load in (lambda: load_published(folder, CONFIG), lambda: load_policy(tmp_path / "policy")):
+        with pytest.raises(MissingDependencyError, match=r"pip install 'wovr-workbench\[large\]'"):
+            load()
+
+
 def test_the_published_size():
     """7B, without values: Llama 2 7B, both towers but their last blocks, the projector."""
-    with init_empty_weights(include_buffers=False):
+    with without_values():
         policy = OpenVLAOFT(OpenVLAOFTConfig())
     count = lambda module: sum(p.numel() for p in module.parameters())  # noqa: E731
     llama = 32 * (4 * 4096**2 + 3 * 4096 * 11008 + 2 * 4096) + 4096 + 2 * 32064 * 4096
@@ -289,8 +298,7 @@ def test_the_published_size():
     assert not any("encoder.layer.23." in k or "encoder.layers.26." in k for k in shapes)
 
 
-@pytest.mark.parametrize("interrupted", [False, True])
-def test_the_stage_trains_adapters_resumes_and_merges(folder, make_episode, tmp_path, monkeypatch, interrupted):
+def test_the_stage_trains_adapters_resumes_and_merges(folder, make_episode, tmp_path, monkeypatch):
     policy = load_published(folder, CONFIG)
     codec = AutoencoderConfig(image_size=32, width=16, latent_channels=4)
     world = build_world_model(WorldModelConfig(codec=codec, layers=1, heads=2, head_dim=16)).eval()
@@ -316,21 +324,21 @@ def test_the_stage_trains_adapters_resumes_and_merges(folder, make_episode, tmp_
     assert changed
     assert all(name.endswith(("q_proj.weight", "v_proj.weight")) for name in changed)
     assert 0 < done.parameter_change < 0.1
-    if interrupted:
-        log = Training.log
 
-        def torn(self, metrics):
-            if self._step == 1:
-                raise KeyboardInterrupt
-            log(self, metrics)
+    log = Training.log
 
-        monkeypatch.setattr(Training, "log", torn)
-        with pytest.raises(KeyboardInterrupt):
-            train_policy_rl.run(config, inputs, tmp_path / "torn")
-        saved = next((tmp_path / "torn" / "training").glob("step_*"))
-        names = [k for k in load_checkpoint(saved).tensors if k.startswith("module.policy.")]
-        assert names
-        assert all("lora_" in k for k in names)
-        monkeypatch.setattr(Training, "log", log)
-        again = train_policy_rl.run(config, inputs, tmp_path / "torn")
-        assert again.version == done.version
+    def torn(self, metrics):
+        if self._step == 1:
+            raise KeyboardInterrupt
+        log(self, metrics)
+
+    monkeypatch.setattr(Training, "log", torn)
+    with pytest.raises(KeyboardInterrupt):
+        train_policy_rl.run(config, inputs, tmp_path / "torn")
+    saved = next((tmp_path / "torn" / "training").glob("step_*"))
+    names = [k for k in load_checkpoint(saved).tensors if k.startswith("module.policy.")]
+    assert names
+    assert all("lora_" in k for k in names)
+    monkeypatch.setattr(Training, "log", log)
+    again = train_policy_rl.run(config, inputs, tmp_path / "torn")
+    assert again.version == done.version

@@ -43,7 +43,8 @@ def run_round(
         found = [next(ERRORS[kind] for kind in ERRORS if e.id.startswith(kind)) for e in episodes]
         return sum(found) / len(found) if found else float("nan")
 
-    def refine(config: object, inputs: Any, out_dir: Path) -> RefineOutputs:
+    def refine(config: object, inputs: Any, out_dir: Path, on_metrics: Any) -> RefineOutputs:
+        on_metrics("refine_world_model", 1, {})
         before, after = {"world_model_error": 12.0}, {"world_model_error": 9.0}
         return RefineOutputs("w1", "r1", True, True, before, after, 3)
 
@@ -65,8 +66,10 @@ def run_round(
             episodes=(str(known),), versions=("v",), calibration_episodes=(), reward_training=RewardTrainingConfig(),
             seed=0, **values,
         )  # fmt: skip
-        return pace.run(config, inputs, tmp_path / name)
+        return pace.run(config, inputs, tmp_path / name, lambda stage, *_: told.append(stage))
 
+    told: list[str] = []
+    run.told = told  # type: ignore[attr-defined]
     return run
 
 
@@ -75,6 +78,7 @@ def test_the_error_calls_for_the_first_refinement_too(run_round: Callable[..., p
     found = run_round(drift=0.05)
     assert (found.action, found.reason) == ("refine", "error grew by 1.20 >= 1.15")
     assert (found.error, found.spent) == (12.0, 2 + 3)
+    assert run_round.told == ["refine_world_model", "pace"]  # type: ignore[attr-defined]
     assert (found.world_model, found.baseline) == ("w1", 9.0), "from here on growth is measured from the refined model"
 
 

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import torch
 
 from wovr_core import recipes
 from wovr_core.config import from_dict, override, to_dict
@@ -28,7 +29,7 @@ def test_the_5b_model_in_full_on_eight_large_gpus():
     assert alone.operations == pytest.approx(4 * 2 * alone.parameters * tokens, rel=0.05)
     assert alone.step_seconds == pytest.approx(alone.operations / (990e12 * 0.35))
     assert "DOES NOT FIT" in alone.lines()[1]
-    assert preflight(config).fits in (None, True, False)
+    assert (preflight(config).fits is None) is not torch.cuda.is_available()  # asked of the GPU here, if there is one
 
 
 def test_adapters_on_a_bf16_base_fit_one_gpu_of_48():

@@ -13,7 +13,7 @@ from wovr_core.data.episode_files import write_episode
 from wovr_core.errors import WovrError
 from wovr_core.reward.labels import LabelConfig
 from wovr_core.reward.rlinf import from_state
-from wovr_core.stages import rlinf_lessons
+from wovr_core.stages import rlinf_lessons, train_rlinf_reward
 from wovr_core.stages.rlinf_lessons import Teacher, moved, true_lessons
 from wovr_core.stages.train_reward import RewardTrainingConfig
 from wovr_core.stages.train_rlinf_reward import OwnClassifier, RlinfRewardConfig, RlinfRewardInputs, run
@@ -45,6 +45,7 @@ def classifier(monkeypatch):
     judge = ByBrightness()
     monkeypatch.setattr(rlinf_lessons, "load_reward", lambda path: (judge, Calibrated(), "r1"))
     monkeypatch.setattr(rlinf_lessons, "load_world_model", lambda path: (None, "w1"))
+    monkeypatch.setattr(train_rlinf_reward, "version_of", lambda path: {"reward": "r1", "world_model": "w1"}[path.name])
 
     def drawn(model, episodes, training, seed):
         return [replace(episode, frames=255 - episode.frames) for episode in episodes]

@@ -5,15 +5,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 
-from wovr_core.errors import Interrupted, RunFolderError
+from wovr_core.errors import CorruptFileError, Interrupted, RunFolderError
 from wovr_core.seeding import torch_generator
-from wovr_core.stages.folder import StageFolder, read_metrics
+from wovr_core.stages.folder import StageFolder, read_metrics, read_outputs
 from wovr_core.stages.training import Training, set_learning_rate, warmup_cosine
 
 SCRIPT = """
@@ -62,27 +64,32 @@ def train(path: Path, steps: int, stop_at: int | None = None, pause: float = 0.0
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
-    """What sixty steps that nobody disturbs end with."""
-    return weights(train(tmp_path_factory.mktemp("whole"), 60))
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], tuple[list[bytes], list[tuple[int, float]]]]:
+    """What so many steps that nobody disturbs end with, and the losses that they log; trained once for each number."""
+
+    @cache
+    def trained(steps: int) -> tuple[list[bytes], list[tuple[int, float]]]:
+        path = tmp_path_factory.mktemp("whole")
+        return weights(train(path, steps)), losses(path)
+
+    return trained
 
 
 def weights(model: torch.nn.Module) -> list[bytes]:
     return [p.detach().numpy().tobytes() for p in model.parameters()]
 
 
+def losses(path: Path) -> list[tuple[int, float]]:
+    return [(line["step"], line["loss"]) for line in read_metrics(path / "metrics.jsonl")]
+
+
 @pytest.mark.parametrize("stop_at", [1, 7, 23])
-def test_resuming_gives_the_same_weights_and_metrics(tmp_path, stop_at):
-    whole = train(tmp_path / "whole", 30)
+def test_resuming_gives_the_same_weights_and_metrics(tmp_path, stop_at, whole):
     with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "torn", 30, stop_at=stop_at)
-    resumed = train(tmp_path / "torn", 30)
-    assert weights(whole) == weights(resumed)
-    losses = [
-        [(m["step"], m["loss"]) for m in read_metrics(tmp_path / name / "metrics.jsonl")] for name in ("whole", "torn")
-    ]
-    assert losses[0] == losses[1]
-    assert [step for step, _ in losses[0]] == [5, 10, 15, 20, 25, 30]
+        train(tmp_path, 30, stop_at=stop_at)
+    resumed = train(tmp_path, 30)
+    assert (weights(resumed), losses(tmp_path)) == whole(30)
+    assert [step for step, _ in losses(tmp_path)] == [5, 10, 15, 20, 25, 30]
 
 
 def convolve(path: Path, steps: int, stop_at: int | None = None) -> torch.nn.Module:
@@ -115,7 +122,7 @@ def test_resuming_keeps_moments_with_their_weights_in_any_memory_format(tmp_path
 
 @pytest.mark.fault
 @pytest.mark.parametrize("delay", [0.3, 0.6])
-def test_kill_9_then_resume(tmp_path, delay, uninterrupted):
+def test_kill_9_then_resume(tmp_path, delay, whole):
     script = SCRIPT.format(tests=str(Path(__file__).parent))
     process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "torn")])
     deadline = time.monotonic() + 60
@@ -125,27 +132,55 @@ def test_kill_9_then_resume(tmp_path, delay, uninterrupted):
     process.kill()
     process.wait()
     assert process.returncode == -signal.SIGKILL
-    assert weights(train(tmp_path / "torn", 60)) == uninterrupted
+    assert weights(train(tmp_path / "torn", 60)) == whole(60)[0]
 
 
 @pytest.mark.fault
-def test_ctrl_c_checkpoints_at_once(tmp_path, uninterrupted):
+def test_ctrl_c_checkpoints_at_once(tmp_path, whole):
     script = SCRIPT.format(tests=str(Path(__file__).parent))
     process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "run")], stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 60
-    while not list((tmp_path / "run").glob("training/step_*")) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGINT)
-    _, error = process.communicate(timeout=30)
+    try:
+        deadline = time.monotonic() + 60
+        while not list((tmp_path / "run").glob("training/step_*")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.kill(process.pid, signal.SIGINT)
+        _, error = process.communicate(timeout=30)
+    finally:
+        process.kill()
     assert b"Interrupted" in error
     assert b"the same command goes on from there" in error
-    assert weights(train(tmp_path / "run", 60)) == uninterrupted
+    assert weights(train(tmp_path / "run", 60)) == whole(60)[0]
+
+
+@pytest.mark.parametrize(
+    ("stage", "loop", "label"),
+    [
+        ("train_world_model", {"name": "transformer"}, "world model, transformer"),
+        ("train_policy_sft", {}, "imitation"),
+        ("some_plug_in", {}, "some plug in"),
+    ],
+)
+def test_progress_is_told_in_words(tmp_path, monkeypatch, stage, loop, label):
+    told = []
+    monkeypatch.setattr("wovr_core.stages.training.Progress", lambda label, *_, **__: told.append(label))
+    optimizer = torch.optim.SGD(torch.nn.Linear(1, 1).parameters(), lr=0.0)
+    with Training(StageFolder(tmp_path, stage, ToyConfig(), {}), steps=1, modules={}, optimizer=optimizer, **loop):
+        assert told == [label]
 
 
 def test_a_stop_request_is_an_error_that_says_how_to_go_on(tmp_path, monkeypatch):
     monkeypatch.setattr("wovr_core.stages.training.stop_requested", lambda: True)
     with pytest.raises(Interrupted, match="stopped toy after step 1 of 30"):
         train(tmp_path, 30)
+
+
+@pytest.mark.fault
+def test_a_torn_line_takes_no_later_one_with_it(tmp_path):
+    make_folder(tmp_path).log(1, {"loss": 0.5})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"phase": "", "step": 2, "lo')
+    make_folder(tmp_path).log(2, {"loss": 0.25})
+    assert losses(tmp_path) == [(1, 0.5), (2, 0.25)]
 
 
 def test_outputs_of_another_version_are_refused(tmp_path):
@@ -157,6 +192,16 @@ def test_outputs_of_another_version_are_refused(tmp_path):
         (tmp_path / "outputs.json").write_text(record)
         with pytest.raises(RunFolderError, match="delete that folder to make it again"):
             make_folder(tmp_path).outputs(ToyConfig)
+
+
+def test_outputs_are_read_by_whoever_does_not_know_their_kind(tmp_path):
+    assert read_outputs(tmp_path) is None
+    make_folder(tmp_path).finish(ToyConfig(0.5))
+    assert read_outputs(tmp_path) == {"rate": 0.5}
+    for record in ('{"seconds": 3}', "[]", "{"):
+        (tmp_path / "outputs.json").write_text(record)
+        with pytest.raises(CorruptFileError, match=r"outputs\.json"):
+            read_outputs(tmp_path)
 
 
 def test_a_folder_made_with_another_config_is_refused(tmp_path):

@@ -14,6 +14,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKLWan
 from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from rlinf_reference import reference_chunk, reference_velocity
@@ -92,6 +93,19 @@ def test_the_velocity_is_the_reference_s(trained, files):
     ours = trained.transformer.velocity(latents, times, actions)
     theirs = reference_velocity(load_file(files[0]), latents.transpose(1, 2), times, actions).transpose(1, 2)
     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.fault
+def test_a_full_disk_is_told_as_such_and_the_file_before_stays(trained, files, monkeypatch):
+    def full(tensors, path):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    before = files[0].read_bytes()
+    monkeypatch.setattr("wovr_core.checkpoints.save_file", full)
+    with pytest.raises(WovrError, match=r"cannot write .*model-00001.*No space left on device.*make room"):
+        write_world_model(*files, trained)
+    assert files[0].read_bytes() == before
+    assert sorted(p.name for p in files[0].parent.iterdir()) == sorted(FILES)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -178,9 +192,15 @@ def vae_shapes(pixels: int, latents: int, widths: dict[str, list[int]], blocks: 
     return shapes
 
 
-def test_the_published_sizes_name_by_name():
-    """The 5B model, without values: every name and every shape of both files."""
-    model = build_empty(RLINF_WORLD_MODEL)
+@pytest.fixture(scope="module")
+def published():
+    """The 5B model, without values: building its skeleton takes seconds."""
+    return build_empty(RLINF_WORLD_MODEL)
+
+
+def test_the_published_sizes_name_by_name(published):
+    """Every name and every shape of both files."""
+    model = published
     state = model.transformer.state_dict()
     wan = {theirs: tuple(state[ours].shape) for ours, theirs in to_wan(state, TRANSFORMER).items()}
     d, ffn = 3072, 14336
@@ -215,11 +235,11 @@ def test_the_published_sizes_name_by_name():
     assert {theirs: ours for ours, theirs in names.items()} == to_diffusers(names.values(), VAE)
 
 
-def test_the_recipe_s_model_is_the_published_one_and_computes_its_shapes():
+def test_the_recipe_s_model_is_the_published_one_and_computes_its_shapes(published):
     """On the meta device: 13 pictures of 256 pixels, 4 latent frames, a velocity for each, and pictures again."""
     model = build_empty(recipes.get("wan22_5b").world_model.model)
-    published = build_empty(RLINF_WORLD_MODEL).state_dict()
-    assert {k: v.shape for k, v in model.state_dict().items()} == {k: v.shape for k, v in published.items()}
+    wanted = published.state_dict()
+    assert {k: v.shape for k, v in model.state_dict().items()} == {k: v.shape for k, v in wanted.items()}
     model.to("meta")
     frames = torch.zeros(2, 13, 256, 256, 3, dtype=torch.uint8, device="meta")
     latents = model.codec.encode(frames)

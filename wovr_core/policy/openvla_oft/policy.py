@@ -25,6 +25,7 @@ from wovr_core.policy.openvla_oft.vision import VisionConfig, VisionTowers
 from wovr_core.policy.sampling import log_prob_of, sample
 from wovr_core.policy.token_loss import token_loss
 from wovr_core.types import ACTION_DIM, CHUNK
+from wovr_core.wording import counted
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -90,7 +91,10 @@ class OpenVLAOFT(nn.Module):
             WovrError: not one instruction for each frame.
         """
         if len(frames) != len(instructions):
-            raise WovrError(f"{len(frames)} frames but {len(instructions)} instructions; there must be one for each")
+            raise WovrError(
+                f"{counted(len(frames), 'frame')} but {counted(len(instructions), 'instruction')}; "
+                "there must be one for each"
+            )
         config, device = self.config, self.lm_head.weight.device
         ids = [self.prompt_ids(text) for text in instructions]
         lengths = torch.tensor([len(i) for i in ids], device=device)

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 
-from wovr_core.errors import CorruptFileError, MissingDependencyError, WovrError
-from wovr_core.foreign_weights import fill, tensors
+from wovr_core.errors import CorruptFileError, WovrError
+from wovr_core.foreign_weights import fill, tensors, without_values
 from wovr_core.policy.openvla_oft.actions import read_statistics
 from wovr_core.policy.openvla_oft.policy import OpenVLAOFT, OpenVLAOFTConfig
 
@@ -48,16 +48,12 @@ def load_published(
         CorruptFileError: a file is missing or damaged.
         MissingDependencyError: accelerate is not installed.
     """
-    try:
-        from accelerate import init_empty_weights
-    except ImportError as error:
-        raise MissingDependencyError("large models need accelerate: pip install 'wovr-workbench[large]'") from error
     statistics = read_statistics(folder / "dataset_statistics.json", unnorm_key)
     tokenizer = folder.absolute() / "tokenizer.json"  # the checkpoint is used from wherever somebody works
     if not tokenizer.is_file():
         raise CorruptFileError(f"{tokenizer} is missing")
     config = replace(config or OpenVLAOFTConfig(), statistics=statistics, tokenizer=str(tokenizer))
-    with init_empty_weights(include_buffers=False):
+    with without_values():
         policy = OpenVLAOFT(config)
     fill(policy, from_published(tensors(folder, "model"), config), folder, dtype)
     return policy.eval()

@@ -39,10 +39,6 @@ class VisionConfig:
     crop: float = 0.9
     """Share of the picture's area that is seen, in its middle: training crops at random, so evaluation crops too."""
 
-    @property
-    def patches(self) -> int:
-        return int((self.image_size // self.patch) ** 2)
-
 
 class VisionTowers(nn.Module):
     """u8 frames -> features of the language model's width, one per patch."""

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from wovr_core.seeding import global_draws
 from wovr_core.types import FloatArray, Frames
 
 THINGS = ("gripper", "object")
@@ -90,6 +91,5 @@ class PositionProbe(nn.Module):
 
 def build(config: ProbeConfig, seed: int) -> PositionProbe:
     """A probe with weights drawn from `seed`; the global generator is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with global_draws(seed):
         return PositionProbe(config)

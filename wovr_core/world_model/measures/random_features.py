@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from wovr_core.seeding import global_draws
 from wovr_core.types import Frames
 
 _SEED = 20260213
@@ -23,8 +24,7 @@ _WIDTHS = (32, 64, 96)
 
 @lru_cache(maxsize=1)
 def _layers() -> tuple[nn.Conv2d, ...]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_SEED)
+    with global_draws(_SEED):
         sizes = (3, *_WIDTHS)
         convolutions = [nn.Conv2d(a, b, 5, 2, 2, bias=False) for a, b in itertools.pairwise(sizes)]
         for convolution in convolutions:
