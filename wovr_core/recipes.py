@@ -109,8 +109,8 @@ def cpu() -> Recipe:
         collect_base=CollectPolicyConfig(episodes=60, max_steps=160),
         world_model=WorldModelTrainingConfig(
             model=model,
-            autoencoder=AutoencoderTraining(steps=2000),
-            transformer=TransformerTraining(steps=5000, batch=16, learning_rate=6e-4, ema_decay=0.998, compile=True),
+            autoencoder=AutoencoderTraining(steps=5000),
+            transformer=TransformerTraining(steps=15000, batch=16, learning_rate=6e-4, ema_decay=0.998, compile=True),
             held_out=15,
             horizons=(8, 32, 64, 96),
             solver_steps=1,
@@ -123,11 +123,11 @@ def cpu() -> Recipe:
             imagined_chunks=9,
             held_out=40,
         ),
-        keyframes=KeyframeConfig(count=200, initial_share=0.15),
+        keyframes=KeyframeConfig(count=200, initial_share=0.15, first_contact=True),
         # As far as imagination was found true (32 actions), worth what the last frame promises; many rollouts an
         # update, since the noise of few carries the policy off.
         rl=PolicyRLConfig(
-            updates=60,
+            updates=30,
             groups=64,
             group_size=8,
             chunks=4,
@@ -138,6 +138,7 @@ def cpu() -> Recipe:
             correlation=0.7,
             shared_noise=True,
             compile=True,
+            real_weight=1.0,
         ),
         collect_evolved=CollectPolicyConfig(episodes=20, max_steps=160),
         refine=RefineConfig(
