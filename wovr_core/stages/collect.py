@@ -21,6 +21,7 @@ from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
 from wovr_core.stages.progress import Progress
 from wovr_core.stages.real_episodes import still_missing, tell_of_first_use, versions_of
 from wovr_core.types import Episode
+from wovr_core.wording import counted
 
 
 @dataclass(frozen=True)
@@ -139,13 +140,13 @@ def _collect(
         tell_of_first_use(inputs.env)
     there = len(jobs) - len(missing)
     budget = DiskBudget(folder.path, len(missing), _size_of_one(episodes, inputs.env, max_steps, codec))
-    progress = Progress(folder.stage, len(jobs), "episode", initial=there)
+    progress = Progress(folder.title, len(jobs), "episode", initial=there)
     orders = [WriteJob(name, episodes, codec, function, jobs[name]) for name in missing]
     with contextlib.closing(progress):
         for done, written in enumerate(inputs.pool.map(make_and_write, orders, key=_task), start=1):
             progress.update(1)
             folder.log(there + done, {"success": written.succeeded, "length": written.length})
-            folder.stop_if_asked(f" after {done} episodes")
+            folder.stop_if_asked(f" after {counted(done, 'episode')}")
             budget.wrote(written.size)
     return folder.finish(outputs_of(episodes))
 

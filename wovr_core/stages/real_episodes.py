@@ -69,7 +69,7 @@ def make_missing(
     jobs = [job_of(name) for name in missing]
     if jobs:
         tell_of_first_use(jobs[0].env)
-    progress = Progress(folder.stage, len(names), unit, initial=len(names) - len(missing))
+    progress = Progress(folder.title, len(names), unit, initial=len(names) - len(missing))
     with contextlib.closing(progress):
         for name, episode in zip(missing, pool.map(function, jobs, key=attrgetter("task")), strict=True):
             write_episode(episodes, replace(episode, id=name))

@@ -18,7 +18,7 @@ from wovr_core.envs.libero import LiberoConfig
 from wovr_core.errors import Interrupted, WovrError
 from wovr_core.execution import PolicyJob, run_policy
 from wovr_core.interrupts import stop_requested
-from wovr_core.model_files import POLICY, load_policy, save_model
+from wovr_core.model_files import POLICY, load_policy, save_model, version_of
 from wovr_core.rl.group_batch import of_episodes
 from wovr_core.seeding import derive_seed, numpy_generator
 from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
@@ -26,6 +26,7 @@ from wovr_core.stages.real_episodes import versions_of
 from wovr_core.stages.train_policy_rl import GroupTally, PolicyRLConfig, learn
 from wovr_core.stages.training import Stateful, Training, set_learning_rate
 from wovr_core.types import Episode
+from wovr_core.wording import counted
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class PolicyOnlineConfig:
         """
         affordable = self.real_episodes // self.rl.group_size
         if affordable < 1:
-            raise WovrError(f"{self.real_episodes} real episodes do not pay for one group of {self.rl.group_size}")
+            budget = counted(self.real_episodes, "real episode")
+            raise WovrError(f"a budget of {budget} does not pay for one group of {self.rl.group_size}")
         groups = min(self.rl.groups, affordable, max(self.least_groups, affordable // self.rl.updates))
         # What larger groups cannot use goes into further updates: the baseline spends all it may spend.
         return affordable // groups, groups
@@ -79,12 +81,13 @@ def run(
     config: PolicyOnlineConfig, inputs: PolicyOnlineInputs, out_dir: Path, on_metrics: OnMetrics = ignore_metrics
 ) -> PolicyOnlineOutputs:
     """All updates; resumes after the last complete one (an update under way is run again, and counts once)."""
-    policy, start_version = load_policy(inputs.policy)
+    start_version = version_of(inputs.policy)
     versions = versions_of(inputs) | {"policy": start_version}
     folder = StageFolder(out_dir, "train_policy_online", config, versions, on_metrics)
     finished = folder.outputs(PolicyOnlineOutputs)
     if finished:
         return finished
+    policy, _ = load_policy(inputs.policy)
     updates, groups = config.schedule()
     start = torch.nn.utils.parameters_to_vector(policy.parameters()).detach().clone()
     reference = load_policy(inputs.policy)[0] if config.rl.reference_weight else None

@@ -76,17 +76,17 @@ def run(
     config: RewardTrainingConfig, inputs: RewardInputs, out_dir: Path, on_metrics: OnMetrics = ignore_metrics
 ) -> RewardOutputs:
     """Train, calibrate on held-out episodes, and choose the threshold for the stated false-positive rate."""
-    world_model, world_model_version = load_world_model(inputs.world_model)
     corrected = corrections_version(inputs.corrections)
     versions = {
         "episodes": ",".join(inputs.versions),
-        "world_model": world_model_version,
+        "world_model": version_of(inputs.world_model),
         "seed": str(inputs.seed),
     } | corrected
     folder = StageFolder(out_dir, "train_reward", config, versions, on_metrics)
     finished = folder.outputs(RewardOutputs)
     if finished:
         return finished
+    world_model, _ = load_world_model(inputs.world_model)
     episodes = load_named(inputs.episodes)
     train_ids, held_ids = split_ids(list(episodes), config.held_out)
 

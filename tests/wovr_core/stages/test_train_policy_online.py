@@ -100,7 +100,7 @@ def test_updates_give_way_where_groups_must_not(budget, expected):
 
 
 def test_a_budget_below_one_group_is_refused():
-    with pytest.raises(WovrError, match="do not pay for one group of 4"):
+    with pytest.raises(WovrError, match="does not pay for one group of 4"):
         online.PolicyOnlineConfig(RL, real_episodes=3).schedule()
 
 
