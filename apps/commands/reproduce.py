@@ -15,7 +15,17 @@ if TYPE_CHECKING:
     from workbench.reproduce.studies import StudyConfig, SuiteTasks
 
 
-STUDIES = ("main", "ablations", "world-model", "hallucination", "corrections", "robot", "starter", "report")
+STUDIES = (
+    "main",
+    "ablations",
+    "world-model",
+    "hallucination",
+    "agreement",
+    "corrections",
+    "robot",
+    "starter",
+    "report",
+)
 """Named here, since importing them takes seconds; `report` is what is written of the others."""
 
 UNPLANNED = ("robot", "starter", "report")
@@ -29,10 +39,11 @@ def add_commands(commands: Any, common: Any) -> None:
         help="run the studies behind results/, resumable over days; `report` writes their page",
         description="main: base policy, GRPO online, a WMPO-like baseline and WoVR on the same real budget. ablations: "
         "WoVR without one part at a time. world-model: closed-loop quality, and its ablations. hallucination: how well "
-        "label-free scores tell false successes. corrections: what flags improve, against as many unflagged rollouts "
-        "and against none. robot: record, imagine, improve and evaluate in the simulated lab. starter: the demo with a "
-        "small world model, packed to travel inside the package. report: tables and figures from results/*.json. A row "
-        "that is finished is never made again; the same command goes on where it stopped.",
+        "label-free scores tell false successes. agreement: whether imagination orders siblings as the simulator does. "
+        "corrections: what flags improve, against as many unflagged rollouts and against none. robot: record, imagine, "
+        "improve and evaluate in the simulated lab. starter: the demo with a small world model, packed to travel "
+        "inside the package. report: tables and figures from results/*.json. A row that is finished is never made again; the "
+        "same command goes on where it stopped.",
     )
     parser.add_argument("study", metavar="STUDY", help=", ".join(STUDIES[:-1]) + f", or {STUDIES[-1]}")
     parser.add_argument("--recipe", help="named configuration (default: cpu; of the robot study, on one task: demo)")

@@ -112,6 +112,10 @@ WORLD_MODELS: dict[str, dict[str, object]] = {
 """World-model ablations: name -> keys of `WorldModelConfig` that differ."""
 
 
+AGREEMENT = {"full": 1, "third": 3}
+"""World models of the agreement study: name -> by what the transformer's training steps are divided."""
+
+
 def find_arm(name: str) -> Arm:
     """Raises UnknownNameError ("did you mean")."""
     if name not in ARMS:

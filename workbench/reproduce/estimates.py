@@ -65,8 +65,8 @@ def _finished(folder: Path, kind: str) -> list[Path]:
 
 
 def _own_world_model(study: str, name: str) -> bool:
-    if study in ("world-model", "corrections"):
-        return study == "world-model" and name != "full"
+    if study in ("world-model", "corrections", "agreement"):
+        return study != "corrections" and name != "full"
     arm = find_arm(name)
     return not (arm.anchor and arm.noisy_context)
 
@@ -80,6 +80,8 @@ def _kinds(study: str, name: str) -> list[str]:
         before += ["keyframes", "imagine", "audit"]
         judging = ["imagine", "audit", "evaluate"]
         return [*before, "audit_keyframes", *judging, "refine", "rl", "measure", *judging]
+    if study == "agreement":
+        return ["collect", "sft", "collect_base", "world_model", "reward", "keyframes", "agreement"]
     arm = find_arm(name)
     if study == "hallucination":
         return ["collect", "sft", *_training(arm), "audit_keyframes", "imagine", "audit", "hallucination"]

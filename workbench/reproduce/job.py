@@ -27,6 +27,7 @@ from wovr_core.stages import (
     collect,
     evaluate,
     imagine,
+    measure_agreement,
     refine_world_model,
     score_hallucination,
     select_keyframes,
@@ -41,7 +42,7 @@ from wovr_core.stages.rl_gate import GateSimulator
 
 SHARED = ("collect", "sft", "collect_base", "world_model", "reward")
 """Kinds of stages that an arm's minutes do not contain."""
-JUDGING = ("evaluate", "audit_keyframes", "imagine", "audit", "hallucination", "measure")
+JUDGING = ("evaluate", "audit_keyframes", "imagine", "audit", "hallucination", "measure", "agreement")
 """Nor these: they measure."""
 
 ONLINE_GROUPS = 8
@@ -129,6 +130,33 @@ class ArmJob:
         )
         config = score_hallucination.HallucinationConfig(solver_steps=self.plain.imagine.solver_steps)
         return self.store.stage("hallucination", score_hallucination.run, config, inputs)
+
+    def measure_agreement(self, divisor: int) -> measure_agreement.AgreementOutputs:
+        """How well imagination orders siblings of the base policy, its world model trained for 1/divisor of the steps
+        (on the same autoencoder)."""
+        shared, recipe, seed = self.shared(), self.recipe, self.seed
+        inputs = train_world_model.WorldModelInputs(shared.folders, shared.versions, recipe.seed)
+        made = self.store.stage("world_model", train_world_model.run, recipe.world_model, inputs)
+        if divisor > 1:
+            transformer = recipe.world_model.transformer
+            shorter = replace(transformer, steps=max(1, transformer.steps // divisor))
+            config = replace(recipe.world_model, transformer=shorter)
+            inputs = replace(inputs, codec=Path(made.world_model))
+            made = self.store.stage("world_model", train_world_model.run, config, inputs)
+        world_model = Path(made.world_model)
+        reward_inputs = train_reward.RewardInputs(shared.folders, shared.versions, world_model, recipe.seed)
+        reward = self.store.stage("reward", train_reward.run, recipe.reward, reward_inputs)
+        keyframes = self._keyframes(shared.folders, shared.versions, world_model, seed)
+        agreement_inputs = measure_agreement.AgreementInputs(
+            Simulator(shared.base, world_model, Path(reward.reward)),
+            keyframes.keyframes,
+            keyframes.version,
+            recipe.env,
+            seed,
+            self.pool,
+        )
+        agreement_config = measure_agreement.AgreementConfig(recipe.rl)
+        return self.store.stage("agreement", measure_agreement.run, agreement_config, agreement_inputs)
 
     def _final_rollouts(self, trained: Trained) -> tuple[Simulator, imagine.ImagineOutputs]:
         if trained.simulator is None:

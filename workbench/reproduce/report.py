@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-NAMES = ("main", "ablations", "world-model", "hallucination", "corrections", "robot")
+NAMES = ("main", "ablations", "world-model", "hallucination", "agreement", "corrections", "robot")
 
 
 def write_report(results: Path, readme: Path | None = None) -> list[Path]:
@@ -147,6 +147,7 @@ _SECTIONS: dict[str, tuple[str, Callable[[Sequence[Row]], str]]] = {
     "ablations": ("WoVR without one of its parts", _ablations),
     "world-model": ("World model, closed loop", tables.world_model_table),
     "hallucination": ("Label-free hallucination score", tables.hallucination_table),
+    "agreement": ("Does imagination order siblings as the simulator does?", tables.agreement_table),
     "corrections": ("Corrections", tables.corrections_table),
     "robot": ("The real-robot experiment in miniature, in the simulated lab", robot_results.robot_section),
 }

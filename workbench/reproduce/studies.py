@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from workbench.reproduce.arms import ABLATIONS, MAIN, WORLD_MODELS, find_arm
+from workbench.reproduce.arms import ABLATIONS, AGREEMENT, MAIN, WORLD_MODELS, find_arm
 from workbench.reproduce.corrections import CORRECTION_ARMS, NOISY, CorrectionsJob
 from workbench.reproduce.estimates import Estimate, estimate
 from workbench.reproduce.job import ArmJob
@@ -33,6 +33,7 @@ STUDIES = {
     "ablations": ABLATIONS,
     "world-model": tuple(WORLD_MODELS),
     "hallucination": ("wovr",),
+    "agreement": tuple(AGREEMENT),
     "corrections": tuple(CORRECTION_ARMS),
 }
 """Study -> names of its arms, or of its world models."""
@@ -88,6 +89,8 @@ class Unit:
         """Digest of everything that decides the rows, but for the code."""
         if study == "world-model":
             switches: object = WORLD_MODELS[self.name]
+        elif study == "agreement":
+            switches = AGREEMENT[self.name]
         else:
             switches = to_dict(CORRECTION_ARMS[self.name] if study == "corrections" else find_arm(self.name))
         return fingerprint([to_dict(replace(self.recipe, workers=0)), switches, self.seed])
@@ -157,6 +160,8 @@ def _identities(config: StudyConfig, unit: Unit) -> list[Row]:
 
         keys: Row = {"suite": unit.suite.suite, "variant": unit.name, "seed": unit.seed}
         return [keys | {"horizon": h} for h in HORIZONS]
+    if config.study == "agreement":
+        return [{"suite": unit.suite.suite, "variant": unit.name, "seed": unit.seed}]
     keys = {"suite": unit.suite.suite, "arm": unit.name, "seed": unit.seed}
     if config.study == "hallucination":
         return [keys | {"score": score} for score in SCORES]
@@ -202,7 +207,11 @@ def _rows(config: StudyConfig, unit: Unit, results: Results, store: StageStore, 
         results.put(rows)
         yield from rows
         return
-    rows_of = {"hallucination": _hallucination_rows, "corrections": _correction_rows}
+    rows_of = {
+        "hallucination": _hallucination_rows,
+        "corrections": _correction_rows,
+        "agreement": _agreement_rows,
+    }
     for row in rows_of.get(config.study, _arm_rows)(config, unit, store, pool):
         results.put([row])
         yield row
@@ -268,3 +277,20 @@ def _hallucination_rows(config: StudyConfig, unit: Unit, store: StageStore, pool
             "against": outputs.against_rivals.get(score),
             "config": digest,
         }
+
+
+def _agreement_rows(config: StudyConfig, unit: Unit, store: StageStore, pool: EnvPool) -> Iterator[Row]:
+    """One row: how well imagination orders siblings, with the world model trained in full or for a part of it."""
+    job = ArmJob(store, unit.recipe, find_arm("wovr"), unit.seed, pool)
+    outputs = job.measure_agreement(AGREEMENT[unit.name])
+    yield {
+        "suite": unit.suite.suite,
+        "variant": unit.name,
+        "seed": unit.seed,
+        "world_model_steps": unit.recipe.world_model.transformer.steps // AGREEMENT[unit.name],
+        "imagined_lifted": outputs.imagined_lifted,
+        "imagined_promised": outputs.imagined_promised,
+        "promised_lifted": outputs.promised_lifted,
+        "lifted": outputs.lifted,
+        "config": unit.config(config.study),
+    }

@@ -202,6 +202,28 @@ def hallucination_table(rows: Sequence[Row]) -> str:
     return table(header, lines)
 
 
+def agreement_table(rows: Sequence[Row]) -> str:
+    """Correlations within groups of siblings, per suite, seed and training length."""
+    lines = []
+    for r in sorted(rows, key=lambda r: (r["suite"], r["seed"], r["world_model_steps"])):
+        found = [_correlation(r[key]) for key in ("imagined_lifted", "imagined_promised", "promised_lifted")]
+        lifted, total = r["lifted"]
+        share = f"{lifted}/{total}"
+        lines.append([r["suite"], str(r["seed"]), f"{r['world_model_steps']:,}", *found, share])
+    header = [
+        "suite", "seed", "world model's steps", "imagined return and lifted for real",
+        "imagined return and real last frame's promise", "that promise and lifted for real", "lifted",
+    ]  # fmt: skip
+    return table(header, lines)
+
+
+def _correlation(found: Mapping[str, object]) -> str:
+    value, interval = found["value"], found["interval"]
+    if not isinstance(value, float | int) or not isinstance(interval, list | tuple):
+        return "-"
+    return f"{value:.2f} [{interval[0]:.2f}, {interval[1]:.2f}]"
+
+
 def _area(found: Mapping[str, object]) -> str:
     value, interval = found["value"], found["interval"]
     counts = f"({found['positives']} + {found['negatives']})"

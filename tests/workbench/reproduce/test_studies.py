@@ -260,6 +260,12 @@ def test_whole_studies_on_libero(wovr_home, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(world_models, "HORIZONS", (16, 40))
     for study, *more in (["ablations", "--only", "without_mask"], ["hallucination"], ["world-model", "--only", "full"]):
         assert main(["reproduce", study, *argv[2:], *more]) == 0
+    promising = ["--only", "third", "--set", "reward.model.outcome=true", "--set", "rl.outcome_worth=1.0"]
+    assert main(["reproduce", "agreement", *argv[2:], *promising]) == 0
+    (agreement,) = read_rows(tmp_path / "agreement.json")
+    assert (
+        agreement["lifted"][1] == agreement["imagined_lifted"]["groups"] * agreement["imagined_lifted"]["siblings"] > 0
+    )
     (ablation,) = read_rows(tmp_path / "ablations.json")
     assert len(ablation["depths"]) == ablation["imagined_successes"] == len(ablation["false"])
     assert {row["score"] for row in read_rows(tmp_path / "hallucination.json")} == set(SCORES)
