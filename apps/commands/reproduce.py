@@ -42,8 +42,8 @@ def add_commands(commands: Any, common: Any) -> None:
         "label-free scores tell false successes. agreement: whether imagination orders siblings as the simulator does. "
         "corrections: what flags improve, against as many unflagged rollouts and against none. robot: record, imagine, "
         "improve and evaluate in the simulated lab. starter: the demo with a small world model, packed to travel "
-        "inside the package. report: tables and figures from results/*.json. A row that is finished is never made again; the "
-        "same command goes on where it stopped.",
+        "inside the package. report: tables and figures from results/*.json. A row that is finished is never made "
+        "again; the same command goes on where it stopped.",
     )
     parser.add_argument("study", metavar="STUDY", help=", ".join(STUDIES[:-1]) + f", or {STUDIES[-1]}")
     parser.add_argument("--recipe", help="named configuration (default: cpu; of the robot study, on one task: demo)")
