@@ -127,7 +127,7 @@ def cpu() -> Recipe:
         # As far as imagination was found true (32 actions), worth what the last frame promises; many rollouts an
         # update, since the noise of few carries the policy off.
         rl=PolicyRLConfig(
-            updates=30,
+            updates=20,
             groups=64,
             group_size=8,
             chunks=4,
@@ -138,7 +138,7 @@ def cpu() -> Recipe:
             correlation=0.7,
             shared_noise=True,
             compile=True,
-            real_weight=1.0,
+            real_weight=0.2,
         ),
         collect_evolved=CollectPolicyConfig(episodes=20, max_steps=160),
         refine=RefineConfig(
