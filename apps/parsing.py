@@ -45,7 +45,7 @@ class Parser(argparse.ArgumentParser):
         if isinstance(action, argparse._SubParsersAction):
             kind, options = "command", {name[2:]: name for name in self._long_options()}
             [meant] = difflib.get_close_matches(str(value), [*known, *options], n=1, cutoff=0.5) or [""]
-            if meant in options:  # `wovr version`
+            if meant in options:  # a bare "version"
                 asked = f"unknown command {value!r}; did you mean '{self.prog} {options[meant]}'?"
                 raise argparse.ArgumentError(None, asked)
         raise argparse.ArgumentError(None, str(UnknownNameError(kind, str(value), known)))
