@@ -252,9 +252,10 @@ def learn(
 ) -> dict[str, float]:
     """One update, imagined or real: `epochs` steps on those groups whose members ended differently.
 
-    reference: the policy that practice began with, where `reference_weight` is set.
-    real: groups that were executed, beside imagined ones; together they weigh `real_weight`, and their metrics begin
-        with "real_".
+    Args:
+        reference: the policy that practice began with, where `reference_weight` is set.
+        real: groups that were executed, beside imagined ones; together they weigh `real_weight`, and their metrics
+            begin with "real_".
     """
     informative = [batch for batch in batches if is_informative(batch, config)]
     executed = [batch for batch in real if is_informative(batch, config)]
