@@ -31,7 +31,7 @@ class CollectConfig:
     clean: int = 30
     """Episodes without deliberate faults (their executed actions are noisy all the same)."""
     faulty: int = 10
-    """Episodes with a bad grasp or an early release."""
+    """Episodes with a bad grasp, an early release or a bad place; without one where nothing is picked up."""
     expert: ExpertConfig = field(default_factory=ExpertConfig)
     codec: Codec = "auto"
     """How frames and streams are stored, always lossless; see `data.array_codecs`."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from wovr_core.envs.expert.composition import compose, expert_action
-from wovr_core.envs.expert.faults import FAULTS, Fault, FaultConfig, FaultKind
+from wovr_core.envs.expert.faults import FAULTS, Fault, FaultConfig, FaultKind, picks_of
 from wovr_core.envs.recording import Recorder
 from wovr_core.errors import WovrError
 from wovr_core.types import CHUNK, Episode, FloatArray
@@ -59,7 +59,7 @@ class ExpertConfig:
     """Steps recorded after the first success, so that the released object at rest is seen, then on to a
     whole chunk; and twice as many after a deceived expert thinks that it is done."""
     fault_rate: float = 0.0
-    """Share of episodes with a deliberate fault, of a kind drawn evenly; 0 where nothing is picked up."""
+    """Share of episodes with a deliberate fault, of a kind drawn evenly; none where nothing is picked up."""
     fault: FaultKind | None = None
     """This kind in every episode, whatever fault_rate says."""
     noise: NoiseConfig = field(default_factory=NoiseConfig)
@@ -82,7 +82,7 @@ def run_expert_episode(env: Any, seed: int, config: ExpertConfig) -> Episode:
         WovrError: the task is beyond the expert, or the kind of fault has no place in it; says why.
     """
     generator = np.random.default_rng([seed, 0x5EED])
-    faulty = generator.random() < config.fault_rate
+    faulty = generator.random() < config.fault_rate and picks_of(env)
     drawn: FaultKind = FAULTS[int(generator.integers(len(FAULTS)))] if faulty else "none"
     kind = config.fault or drawn
     fault = Fault(kind, config.faults, env, generator)

@@ -36,6 +36,11 @@ class FaultConfig:
     """Probability that the demonstrator sees truly once the fault has done its harm, and may mend it."""
 
 
+def picks_of(env: Any) -> list[PickPlace]:
+    """What a fault can bear on: the task's pick-and-places. A drawer or a knob has none."""
+    return [subgoal for subgoal in compose(env.goal) if isinstance(subgoal, PickPlace)]
+
+
 class Fault:
     """One deliberate fault of one episode.
 
@@ -55,7 +60,7 @@ class Fault:
         self._offset = distance * np.array([np.cos(angle), np.sin(angle), 0])
         self._release_at = float(generator.uniform(*config.release_at))
         self.recovers = bool(generator.random() < config.recover)
-        picks = [subgoal for subgoal in compose(env.goal) if isinstance(subgoal, PickPlace)]
+        picks = picks_of(env)
         chosen = int(generator.integers(max(len(picks), 1)))
         if kind != "none" and not picks:
             raise WovrError(f"no fault {kind!r} in {env.task}: nothing is picked up there; collect it without faults")

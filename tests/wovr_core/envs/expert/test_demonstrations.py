@@ -167,8 +167,11 @@ def test_configurations_that_cannot_be_are_refused(bad: dict[str, float]) -> Non
         ExpertConfig(**bad)  # type: ignore[arg-type]
 
 
-def test_a_fault_of_picking_is_refused_where_nothing_is_picked_up() -> None:
+def test_where_nothing_is_picked_up_a_fault_is_refused_and_a_share_of_faults_is_none() -> None:
     env = LiberoEnv(LiberoConfig(suite="libero_goal", size=16), 7)  # turn on the stove
     with pytest.raises(WovrError, match="no fault 'bad_grasp' in libero_goal/7"):
         run_expert_episode(env, 0, ExpertConfig(fault="bad_grasp"))
+    episode = run_expert_episode(env, 0, ExpertConfig(max_steps=8, fault_rate=1.0))
+    assert episode.source == "expert"
+    assert episode.info["fault"] == "none"
     env.close()
