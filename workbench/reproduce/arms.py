@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from wovr_core.config import LATER
 from wovr_core.errors import UnknownNameError
 from wovr_core.recipes import Recipe
 from wovr_core.stages.train_policy_rl import PolicyRLConfig
@@ -36,6 +37,10 @@ class Arm:
     """Practice is held near the policy that it began with, where the recipe does that."""
     correlated: bool = True
     """The draws of a chunk go together, where the recipe has that; otherwise each is independent."""
+    first_contact: bool | None = field(default=None, metadata=LATER)
+    """False: rollouts begin before every decisive moment, where the recipe begins before the first grasp only."""
+    real: bool | None = field(default=None, metadata=LATER)
+    """False: practice hears no real episodes, where the recipe's does."""
 
     @property
     def switches(self) -> str:
@@ -49,6 +54,8 @@ class Arm:
             "no predicted outcome": self.outcome,
             "no hold": self.hold,
             "no correlated draws": self.correlated,
+            "no start before the first grasp": self.first_contact is not False,
+            "no real episodes": self.real is not False,
         }
         return ", ".join(name for name, on in names.items() if not on)
 
@@ -67,6 +74,10 @@ class Arm:
             rl = replace(rl, reference_weight=0.0)
         if not self.correlated:
             rl = replace(rl, correlation=0.0)
+        if self.first_contact is False:
+            keyframes = replace(keyframes, first_contact=None)
+        if self.real is False:
+            rl = replace(rl, real_weight=None)
         if not self.kir:
             # From its beginning an episode takes long to succeed: rollouts run to the end.
             rl = _of_length(rl, math.ceil(recipe.evaluate.max_steps / CHUNK))
@@ -93,12 +104,14 @@ ARMS: dict[str, Arm] = {
         Arm("without_outcome", outcome=False),
         Arm("without_hold", hold=False),
         Arm("without_correlation", correlated=False),
+        Arm("without_first_contact", first_contact=False),
+        Arm("without_real", real=False),
     )
 }
 MAIN = ("base", "grpo_online", "wmpo", "wovr")
 ABLATIONS = (
     "base", "wovr", "without_kir", "without_mask", "without_pace", "without_anchor", "without_outcome", "without_hold",
-    "without_correlation",
+    "without_correlation", "without_first_contact", "without_real",
 )  # fmt: skip
 
 WORLD_MODELS: dict[str, dict[str, object]] = {

@@ -31,6 +31,8 @@ LABELS = {
     "without_outcome": "without predicted outcome",
     "without_hold": "without hold",
     "without_correlation": "independent draws",
+    "without_first_contact": "starts before every decision",
+    "without_real": "without real episodes in RL",
     "none": "as it was",
     "control": "unflagged corrections (control)",
     "flagged": "flagged corrections",

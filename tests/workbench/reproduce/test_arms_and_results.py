@@ -34,6 +34,8 @@ EXPECTED = {
     "without_outcome": {"rl.outcome_worth", "rl.chunks", "rl.groups"},
     "without_hold": {"rl.reference_weight"},
     "without_correlation": {"rl.correlation"},
+    "without_first_contact": {"keyframes.first_contact"},
+    "without_real": {"rl.real_weight"},
     "wmpo": {
         "keyframes.initial_share", "rl.chunks", "rl.groups", "rl.post_success_mask",
         "world_model.model.anchor", "world_model.model.context_noise",
@@ -43,9 +45,10 @@ EXPECTED = {
 
 def test_arms_change_what_their_switches_name_and_nothing_else():
     recipe = recipes.get("cpu")
+    plain = to_dict(recipe, whole=True)
     assert ARMS.keys() == EXPECTED.keys() >= {*MAIN, *ABLATIONS}
     for name, expected in EXPECTED.items():
-        assert differences(to_dict(recipe), to_dict(find_arm(name).apply(recipe))) == expected, name
+        assert differences(plain, to_dict(find_arm(name).apply(recipe), whole=True)) == expected, name
     with pytest.raises(UnknownNameError, match="did you mean 'wovr'"):
         find_arm("wover")
 
