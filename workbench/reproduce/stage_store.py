@@ -18,13 +18,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from wovr_core.config import to_dict
-from wovr_core.errors import WovrError
+from wovr_core.errors import Interrupted, WovrError
 from wovr_core.files import fingerprint, read_json
+from wovr_core.interrupts import stop_requested
 from wovr_core.run_folder import Run
 from wovr_core.stages.folder import OnMetrics
 
 logger = logging.getLogger("wovr.reproduce")
 Outputs = TypeVar("Outputs")
+POLL_SECONDS = 0.5
+"""How often to see whether another process has finished a stage."""
 
 
 class OutOfTime(WovrError):
@@ -52,7 +55,12 @@ class StageStore:
     def stage(
         self, name: str, function: Callable[[Any, Any, Path, OnMetrics], Outputs], config: Any, inputs: Any
     ) -> Outputs:
-        """The stage's outputs: from its folder, or by running it. Raises OutOfTime."""
+        """The stage's outputs: from its folder, or by running it.
+
+        Raises:
+            OutOfTime: before it has begun, also while another process makes it.
+            Interrupted: Ctrl-C was pressed.
+        """
         key = fingerprint([to_dict(config), plain(inputs, self.run.path)])
         folder = f"{name}-{key}"
         record = self.run.path / folder / "outputs.json"
@@ -72,14 +80,29 @@ class StageStore:
         locks.mkdir(exist_ok=True)
         descriptor = os.open(locks / folder, os.O_CREAT | os.O_RDWR, 0o644)
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not _locked(descriptor):
                 logger.info("%s is being made by another process: waiting for it", folder)
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                while not _locked(descriptor):
+                    self._wait(folder)
             yield
         finally:
             os.close(descriptor)
+
+    def _wait(self, folder: str) -> None:
+        """A blocking lock would hear neither Ctrl-C nor the deadline, for as long as the other process takes."""
+        if stop_requested():
+            raise Interrupted(f"stopped waiting for {folder}; the same command goes on from there")
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            raise OutOfTime(f"the time is spent; another process is making {folder}")
+        time.sleep(POLL_SECONDS)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def plain(value: Any, root: Path) -> Any:
