@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,7 +90,8 @@ def render(found: dict[str, list[Row]], results: Path) -> str:
     for name, (title, write) in _SECTIONS.items():
         if found.get(name):
             record = read_json(results / f"{name}.json")
-            source = f"`{record['command']}`, {len(found[name])} rows, last at commit {record['commit']}."
+            source = f"`{record['command']}`, {len(found[name])} rows{_processors(found[name])}, last at commit "
+            source += f"{record['commit']}."
             parts += [f"## {title}", source, write(found[name])]
     made = list(_figures(found))
     if made:
@@ -121,6 +123,14 @@ def _standard_metrics() -> str:
         f"{names}: implemented through their usual packages (extra `metrics`), untested here, since the weights they "
         f"load are not to be had where this was run. {others}. The random-feature distance stands for none of them."
     )
+
+
+def _processors(rows: Sequence[Row]) -> str:
+    """Which machines made the rows, as far as they say so: minutes of two are not comparable, and the same seed does
+    not give the same weights on both."""
+    made = Counter(row["processor"] for row in rows if "processor" in row)
+    named = ", ".join(f"{count} on {name}" for name, count in made.most_common())
+    return f" ({named})" if named else ""
 
 
 def _note(rows: Sequence[Row]) -> str:

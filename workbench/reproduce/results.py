@@ -13,6 +13,7 @@ from typing import Any
 import wovr_core
 from wovr_core.errors import CorruptFileError
 from wovr_core.files import read_json, write_json
+from wovr_core.run_folder import describe_machine
 
 Row = dict[str, Any]
 IDENTITY = ("suite", "task", "arm", "variant", "seed", "horizon", "score")
@@ -35,9 +36,11 @@ class Results:
         return any(identity(row) == identity(wanted) and row.get("config") == config for row in self.rows())
 
     def put(self, rows: Sequence[Row]) -> None:
-        """Add rows; one of the same identity is replaced. Runs of other seeds or suites may share the file."""
+        """Add rows, with the commit and the processor that made them; one of the same identity is replaced. Runs of
+        other seeds or suites may share the file."""
         commit = current_commit()
-        new = {identity(row): row | {"commit": commit} for row in rows}
+        made = {"commit": commit, "processor": describe_machine()["processor"]}
+        new = {identity(row): row | made for row in rows}
         with self._alone():
             kept = [row for row in self.rows() if identity(row) not in new]
             ordered = sorted([*kept, *new.values()], key=lambda row: [str(v).zfill(6) for v in identity(row)])

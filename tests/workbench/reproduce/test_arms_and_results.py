@@ -14,6 +14,7 @@ from wovr_core import recipes
 from wovr_core.audit.gate import GateConfig
 from wovr_core.config import from_dict, to_dict
 from wovr_core.errors import CorruptFileError, UnknownNameError
+from wovr_core.run_folder import describe_machine
 from wovr_core.world_model.model import WorldModelConfig
 
 
@@ -88,6 +89,7 @@ def test_rows_replace_their_like_and_carry_the_commit(tmp_path):
     assert record["command"] == "wovr reproduce main"
     assert [(r["task"], r["successes"]) for r in record["rows"]] == [(2, 3), (10, 7)]
     assert all(r["commit"] == record["commit"] != "" for r in record["rows"])
+    assert {r["processor"] for r in record["rows"]} == {describe_machine()["processor"]}
     assert results.finished(keys | {"task": 10}, "b")
     assert not results.finished(keys | {"task": 10}, "a")  # made with another configuration
     assert not results.finished(keys | {"task": 10, "seed": 1}, "b")

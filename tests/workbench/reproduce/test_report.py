@@ -13,6 +13,7 @@ from workbench.reproduce.report import BEGIN, END, between_markers, write_report
 from workbench.reproduce.results import Results
 from wovr_core.audit.hallucination import SCORES
 from wovr_core.errors import WovrError
+from wovr_core.run_folder import describe_machine
 
 
 def row(arm, outcomes, task=0, seed=0, suite="libero_object", **more):
@@ -145,6 +146,7 @@ def test_the_page_holds_every_study_and_the_readme_its_section(tmp_path, capsys)
     page = (results / "README.md").read_text()
     for part in ("Post-training on the same real budget", "25.0 / 25.0", "0.75 [0.60, 0.85] (10 + 30)", "1/10 = 10 %"):
         assert part in page
+    assert f"({len(ROWS)} on {describe_machine()['processor']}), last at commit" in page
     assert "LPIPS" in page.split("## Not run here")[1]
     text = readme.read_text()
     assert text.startswith("# Title\n\n")
