@@ -172,7 +172,7 @@ class CorrectionsJob(ArmJob):
 
     def _before(self) -> Before:
         shared, recipe, seed = self.shared(), self.recipe, self.seed
-        world_model = Path(self._world_model(shared, recipe).world_model)
+        world_model = Path(self.world_model(shared, recipe.world_model, recipe.seed).world_model)
         reward_inputs = train_reward.RewardInputs(shared.folders, shared.versions, world_model, recipe.seed)
         reward = self.store.stage("reward", train_reward.run, recipe.reward, reward_inputs)
         simulator = Simulator(shared.base, world_model, Path(reward.reward))

@@ -71,17 +71,20 @@ def _own_world_model(study: str, name: str) -> bool:
     return not (arm.anchor and arm.noisy_context)
 
 
+_WORLD_MODEL = ("collect_base", "autoencoder", "world_model")
+
+
 def _kinds(study: str, name: str) -> list[str]:
     """The kinds of stages that a unit goes through, repeated as often as they are."""
     if study == "world-model":
-        return ["collect", "sft", "collect_base", "world_model", "collect_long", "probe", "quality"]
+        return ["collect", "sft", *_WORLD_MODEL, "collect_long", "probe", "quality"]
     if study == "corrections":
-        before = ["collect", "sft", "collect_base", "world_model", "reward", "keyframes", "rl", "collect_new"]
+        before = ["collect", "sft", *_WORLD_MODEL, "reward", "keyframes", "rl", "collect_new"]
         before += ["keyframes", "imagine", "audit"]
         judging = ["imagine", "audit", "evaluate"]
         return [*before, "audit_keyframes", *judging, "refine", "rl", "measure", *judging]
     if study == "agreement":
-        return ["collect", "sft", "collect_base", "world_model", "reward", "keyframes", "agreement"]
+        return ["collect", "sft", *_WORLD_MODEL, "reward", "keyframes", "agreement"]
     arm = find_arm(name)
     if study == "hallucination":
         return ["collect", "sft", *_training(arm), "audit_keyframes", "imagine", "audit", "hallucination"]
@@ -95,4 +98,4 @@ def _training(arm: Arm) -> list[str]:
     if arm.practice == "real":
         return ["online"]
     rounds = ["keyframes", "rl", "collect_new", "refine", "keyframes", "rl"]
-    return ["collect_base", "world_model", "reward", *(rounds if arm.pace else ["collect_new", *rounds[3:], "rl"])]
+    return [*_WORLD_MODEL, "reward", *(rounds if arm.pace else ["collect_new", *rounds[3:], "rl"])]

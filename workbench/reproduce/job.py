@@ -1,6 +1,6 @@
 """What an arm does, top to bottom: the same stages as the main job, with the arm's switches set.
 
-collect -> sft -> collect_base -> world_model -> reward           shared by all arms (and seeds) of a suite
+collect -> sft -> collect_base -> autoencoder -> world_model -> reward    shared by all arms (and seeds) of a suite
 keyframes -> rl -> collect_new -> refine -> keyframes -> rl       practice in imagination with PACE
 collect_new -> refine -> keyframes -> rl -> rl                    ... without PACE: the same number of real episodes
 online                                                            practice in the simulator, on the same real budget
@@ -40,7 +40,7 @@ from wovr_core.stages import (
 from wovr_core.stages.imagine import Simulator
 from wovr_core.stages.rl_gate import GateSimulator
 
-SHARED = ("collect", "sft", "collect_base", "world_model", "reward")
+SHARED = ("collect", "sft", "collect_base", "autoencoder", "world_model", "reward")
 """Kinds of stages that an arm's minutes do not contain."""
 JUDGING = ("evaluate", "audit_keyframes", "imagine", "audit", "hallucination", "measure", "agreement")
 """Nor these: they measure."""
@@ -135,14 +135,9 @@ class ArmJob:
         """How well imagination orders siblings of the base policy, its world model trained for 1/divisor of the steps
         (on the same autoencoder)."""
         shared, recipe, seed = self.shared(), self.recipe, self.seed
-        inputs = train_world_model.WorldModelInputs(shared.folders, shared.versions, recipe.seed)
-        made = self.store.stage("world_model", train_world_model.run, recipe.world_model, inputs)
-        if divisor > 1:
-            transformer = recipe.world_model.transformer
-            shorter = replace(transformer, steps=max(1, transformer.steps // divisor))
-            config = replace(recipe.world_model, transformer=shorter)
-            inputs = replace(inputs, codec=Path(made.world_model))
-            made = self.store.stage("world_model", train_world_model.run, config, inputs)
+        transformer = recipe.world_model.transformer
+        shorter = replace(transformer, steps=max(1, transformer.steps // divisor))
+        made = self.world_model(shared, replace(recipe.world_model, transformer=shorter), recipe.seed)
         world_model = Path(made.world_model)
         reward_inputs = train_reward.RewardInputs(shared.folders, shared.versions, world_model, recipe.seed)
         reward = self.store.stage("reward", train_reward.run, recipe.reward, reward_inputs)
@@ -162,7 +157,7 @@ class ArmJob:
         if trained.simulator is None:
             raise WovrError(f"arm {self.arm.name} imagines nothing that could be audited")
         shared = self.shared()
-        plain_model = self._world_model(shared, self.plain)
+        plain_model = self.world_model(shared, self.plain.world_model, self.plain.seed)
         inputs = select_keyframes.KeyframeInputs(
             shared.folders, shared.versions, Path(plain_model.world_model), self.plain.seed
         )
@@ -191,16 +186,20 @@ class ArmJob:
         base = self.store.stage("sft", train_policy_sft.run, self.recipe.sft, sft_inputs)
         return demos, Path(base.policy)
 
-    def _world_model(self, shared: Shared, recipe: Recipe) -> train_world_model.WorldModelOutputs:
-        inputs = train_world_model.WorldModelInputs(shared.folders, shared.versions, recipe.seed)
-        if recipe.world_model.model != self.plain.world_model.model:  # the autoencoder has no switches
-            full = self.store.stage("world_model", train_world_model.run, self.plain.world_model, inputs)
-            inputs = replace(inputs, codec=Path(full.world_model))
-        return self.store.stage("world_model", train_world_model.run, recipe.world_model, inputs)
+    def world_model(
+        self, shared: Shared, config: train_world_model.WorldModelTrainingConfig, seed: int
+    ) -> train_world_model.WorldModelOutputs:
+        """A world model of the suite behind the suite's one autoencoder, on which no switch bears."""
+        inputs = train_world_model.WorldModelInputs(shared.folders, shared.versions, self.plain.seed)
+        autoencoder = train_world_model.autoencoder_alone(self.plain.world_model)
+        if autoencoder is not None:
+            behind = self.store.stage("autoencoder", train_world_model.run, autoencoder, inputs)
+            inputs = replace(inputs, codec=Path(behind.world_model))
+        return self.store.stage("world_model", train_world_model.run, config, replace(inputs, seed=seed))
 
     def _practise_in_imagination(self) -> Trained:
         shared, recipe, seed = self.shared(), self.recipe, self.seed
-        world_model = Path(self._world_model(shared, recipe).world_model)
+        world_model = Path(self.world_model(shared, recipe.world_model, recipe.seed).world_model)
         reward_inputs = train_reward.RewardInputs(shared.folders, shared.versions, world_model, recipe.seed)
         reward = self.store.stage("reward", train_reward.run, recipe.reward, reward_inputs)
         simulator = Simulator(shared.base, world_model, Path(reward.reward))

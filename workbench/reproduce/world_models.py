@@ -12,7 +12,7 @@ from workbench.reproduce.stage_store import StageStore
 from wovr_core.config import from_dict, to_dict
 from wovr_core.envs.pool import EnvPool
 from wovr_core.recipes import Recipe
-from wovr_core.stages import collect_long, measure_world_model, train_probe, train_world_model
+from wovr_core.stages import collect_long, measure_world_model, train_probe
 from wovr_core.world_model.model import WorldModelConfig
 
 HORIZONS = measure_world_model.MeasureConfig().horizons
@@ -20,15 +20,11 @@ HORIZONS = measure_world_model.MeasureConfig().horizons
 
 def quality_rows(store: StageStore, recipe: Recipe, name: str, seed: int, pool: EnvPool) -> list[Row]:
     """One row per horizon. `seed` is that of the world model's training; its episodes and autoencoder are shared."""
-    shared = ArmJob(store, recipe, find_arm("base"), recipe.seed, pool).shared()
-    full_inputs = train_world_model.WorldModelInputs(shared.folders, shared.versions, recipe.seed)
-    full = store.stage("world_model", train_world_model.run, recipe.world_model, full_inputs)
-    made = full
-    if WORLD_MODELS[name] or seed != recipe.seed:
-        keys = to_dict(recipe.world_model.model) | WORLD_MODELS[name]
-        config = replace(recipe.world_model, model=from_dict(WorldModelConfig, keys, f"world model {name}"))
-        inputs = replace(full_inputs, seed=seed, codec=Path(full.world_model))
-        made = store.stage("world_model", train_world_model.run, config, inputs)
+    job = ArmJob(store, recipe, find_arm("base"), recipe.seed, pool)
+    shared = job.shared()
+    keys = to_dict(recipe.world_model.model) | WORLD_MODELS[name]
+    config = replace(recipe.world_model, model=from_dict(WorldModelConfig, keys, f"world model {name}"))
+    made = job.world_model(shared, config, seed)
     long_inputs = collect_long.CollectLongInputs(recipe.env, recipe.tasks, shared.base, recipe.seed, pool)
     long_config = collect_long.CollectLongConfig(steps=max(HORIZONS))
     episodes = store.stage("collect_long", collect_long.run, long_config, long_inputs)

@@ -101,6 +101,14 @@ class WorldModelTrainingConfig:
     """Begin with the pretrained Wan, transformer and autoencoder; `model.wan` then describes it."""
 
 
+def autoencoder_alone(config: WorldModelTrainingConfig) -> WorldModelTrainingConfig | None:
+    """The same training, but for a transformer that is hardly begun: what `WorldModelInputs.codec` takes over, so that
+    world models of one autoencoder are trained side by side. None where no autoencoder is trained here."""
+    if config.pretrained is not None or plugin_of(config.model):
+        return None
+    return replace(config, transformer=TransformerTraining(steps=1, batch=1), horizons=config.horizons[:1])
+
+
 @dataclass(frozen=True)
 class WorldModelInputs:
     episodes: tuple[str, ...]
@@ -108,8 +116,8 @@ class WorldModelInputs:
     versions: tuple[str, ...]
     seed: int
     codec: Path | None = None
-    """A world model, trained on the same episodes, whose autoencoder is taken over in place of training one: for
-    ablations of the transformer."""
+    """A world model, trained on the same episodes, whose autoencoder is taken over in place of training one
+    (`autoencoder_alone`)."""
 
 
 @dataclass(frozen=True)

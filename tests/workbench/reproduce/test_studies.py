@@ -21,6 +21,8 @@ from wovr_core import recipes
 from wovr_core.audit.hallucination import SCORES
 from wovr_core.envs.pool import EnvPool
 from wovr_core.errors import RunFolderError, UnknownNameError, WovrError
+from wovr_core.files import fingerprint
+from wovr_core.model_files import load_world_model
 from wovr_core.run_folder import Run
 from wovr_core.stages.folder import StageFolder
 
@@ -228,6 +230,12 @@ def test_the_command_plans_and_refuses(config, capsys):
     assert "'a' is no list of numbers" in capsys.readouterr().err
 
 
+def autoencoder(world_model):
+    """Its weights' digest."""
+    codec = load_world_model(world_model)[0].codec
+    return fingerprint({name: tensor.tolist() for name, tensor in codec.state_dict().items()})
+
+
 @pytest.mark.slow
 def test_whole_studies_on_libero(wovr_home, tmp_path, capsys, monkeypatch):
     """Stopped for want of time, resumed, finished, and then done; the other studies go on from what is there."""
@@ -247,7 +255,9 @@ def test_whole_studies_on_libero(wovr_home, tmp_path, capsys, monkeypatch):
     assert all(len(row["outcomes"]) == row["trials"] == 2 for row in rows.values())
     folders = list((wovr_home / "runs" / "study-libero_object").glob("*-*"))
     kinds = Counter(f.name.rsplit("-", 1)[0] for f in folders)
-    assert (kinds["collect"], kinds["sft"], kinds["collect_base"], kinds["world_model"]) == (1, 1, 1, 2)
+    once = ("collect", "sft", "collect_base", "autoencoder")
+    assert ([kinds[name] for name in once], kinds["world_model"]) == ([1] * 4, 2)
+    assert len({autoencoder(f / "world_model") for f in folders if f.name.startswith("world_model-")}) == 1
     before = (tmp_path / "main.json").read_text()
     assert json.loads(before)["command"] == (
         "wovr reproduce main --recipe smoke --tasks libero_object=0 --seeds 0 --set rl.gate.every=1 --set threads=1"
@@ -274,7 +284,7 @@ def test_whole_studies_on_libero(wovr_home, tmp_path, capsys, monkeypatch):
     assert all(row["episodes"] == 4 and row["gripper_error_cm"] > 0 for row in quality)
     kinds = Counter(f.name.rsplit("-", 1)[0] for f in (wovr_home / "runs" / "study-libero_object").glob("*-*"))
     # WoVR's world model serves every study; the baseline has its own, and so has a third of the training.
-    assert (kinds["collect"], kinds["world_model"]) == (1, 3)
+    assert (kinds["collect"], kinds["autoencoder"], kinds["world_model"]) == (1, 1, 3)
     assert main(["reproduce", "report", "--results", str(tmp_path)]) == 0
     assert "without post-success mask" in (tmp_path / "README.md").read_text()
 
