@@ -109,6 +109,8 @@ ARMS: dict[str, Arm] = {
     )
 }
 MAIN = ("base", "grpo_online", "wmpo", "wovr")
+RIVALS = ("grpo_online", "wmpo")
+"""What WoVR has to be ahead of, on the same real budget."""
 ABLATIONS = (
     "base", "wovr", "without_kir", "without_mask", "without_pace", "without_anchor", "without_outcome", "without_hold",
     "without_correlation", "without_first_contact", "without_real",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench.reproduce import figures, robot_results, tables
-from workbench.reproduce.arms import ABLATIONS, MAIN
+from workbench.reproduce.arms import ABLATIONS, MAIN, RIVALS
 from workbench.reproduce.results import Row, read_rows
 from wovr_core.errors import WovrError
 from wovr_core.files import read_json, write_bytes
@@ -64,7 +64,7 @@ def summary(found: dict[str, list[Row]]) -> str:
     """The README's section: the main table, and where the rest is."""
     parts = []
     if found.get("main"):
-        parts += [tables.arm_table(found["main"], MAIN), _note(found["main"])]
+        parts += _against(found["main"])
     if found.get("corrections"):
         parts.append(tables.corrections_table(found["corrections"]))
     if found.get("world-model"):
@@ -145,7 +145,13 @@ def _s(count: int) -> str:
 
 
 def _main(rows: Sequence[Row]) -> str:
-    return "\n\n".join([tables.arm_table(rows, MAIN), _note(rows), tables.task_table(rows, MAIN)])
+    return "\n\n".join([*_against(rows), tables.task_table(rows, MAIN)])
+
+
+def _against(rows: Sequence[Row]) -> list[str]:
+    """Every arm against the base, WoVR against its rivals, and over how much."""
+    rivals = tables.rival_table(rows, RIVALS)
+    return [tables.arm_table(rows, MAIN), *([rivals] if rivals else []), _note(rows)]
 
 
 def _ablations(rows: Sequence[Row]) -> str:

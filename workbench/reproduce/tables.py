@@ -50,30 +50,60 @@ def table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 
 def arm_table(rows: Sequence[Row], arms: Sequence[str]) -> str:
-    """One line per arm over all suites, then each suite: rate with Wilson's interval, and the paired difference to the
-    base policy with Newcombe's interval and McNemar's exact p."""
+    """One line per arm over all suites that it ran on, then each suite: rate with Wilson's interval, and the paired
+    difference to the base policy with Newcombe's interval and McNemar's exact p."""
     suites = sorted({str(r["suite"]) for r in rows})
     present = [a for a in arms if any(r["arm"] == a for r in rows)]
+    judged = any("false_successes" in r for r in rows)
     lines = []
     for suite in ["all", *suites] if len(suites) > 1 else suites:
         chosen = [r for r in rows if suite in ("all", r["suite"])]
+        base = [r for r in chosen if r["arm"] == "base"]
         for arm in present:
             own = [r for r in chosen if r["arm"] == arm]
             if own:
-                lines.append([suite, _label(arm), *_arm_cells(own, [r for r in chosen if r["arm"] == "base"], arm)])
+                cells = [*_arm_cells(own, base, arm), *([_false_cell(own)] if judged else [])]
+                lines.append([_scope(suite, own, suites), _label(arm), *cells])
     header = ["suite", "arm", "real success", "against the base, paired", "seeds", "real episodes a task", "minutes"]
-    if any("false_successes" in r for r in rows):
-        header.append("false successes")
-        lines = [[*line, _false_cell(rows, line)] for line in lines]
-    return table(header, lines)
+    return table([*header, "false successes"] if judged else header, lines)
+
+
+def rival_table(rows: Sequence[Row], rivals: Sequence[str], arm: str = "wovr") -> str:
+    """`arm` against each rival on the trials that both ran: over all suites, then in each. Empty without any."""
+    suites = sorted({str(r["suite"]) for r in rows})
+    lines = []
+    for rival in rivals:
+        for suite in ["all", *suites] if len(suites) > 1 else suites:
+            chosen = [r for r in rows if suite in ("all", r["suite"])]
+            theirs, ours = ([r for r in chosen if r["arm"] == a] for a in (rival, arm))
+            shared = set(map(_run, theirs)) & set(map(_run, ours))
+            theirs, ours = ([r for r in own if _run(r) in shared] for own in (theirs, ours))
+            if shared:
+                rates = [_rate(own) for own in (theirs, ours)]
+                lines.append([_label(rival), _scope(suite, ours, suites), *rates, describe_difference(theirs, ours)])
+    name = LABELS[arm]
+    return table([f"{name} against", "suite", "the rival", name, "difference, paired"], lines) if lines else ""
+
+
+def _run(row: Row) -> tuple[str, int, int]:
+    return str(row["suite"]), int(row["task"]), int(row["seed"])
+
+
+def _scope(suite: str, own: Sequence[Row], suites: Sequence[str]) -> str:
+    """ "all", or "2 of 3 suites" where an arm was not run on all of them."""
+    ran = len({r["suite"] for r in own})
+    return suite if suite != "all" or ran == len(suites) else f"{ran} of {len(suites)} suites"
+
+
+def _rate(rows: Sequence[Row]) -> str:
+    return format_rate(sum(r["successes"] for r in rows), sum(r["trials"] for r in rows))
 
 
 def _arm_cells(own: Sequence[Row], base: Sequence[Row], arm: str) -> list[str]:
-    k, n = sum(r["successes"] for r in own), sum(r["trials"] for r in own)
     difference = "-" if arm == "base" else describe_difference(base, own)
     runs = {(r["suite"], r["seed"]): r["minutes"] for r in own}
     return [
-        format_rate(k, n),
+        _rate(own),
         difference,
         str(len({r["seed"] for r in own})),
         f"{mean(r['real_episodes'] for r in own):.0f}",
@@ -81,12 +111,11 @@ def _arm_cells(own: Sequence[Row], base: Sequence[Row], arm: str) -> list[str]:
     ]
 
 
-def _false_cell(rows: Sequence[Row], line: Sequence[str]) -> str:
-    suite, label = line[0], line[1]
-    own = [r for r in rows if _label(r["arm"]) == label and suite in ("all", r["suite"]) and "false_successes" in r]
-    if not own:
+def _false_cell(own: Sequence[Row]) -> str:
+    audited = [r for r in own if "false_successes" in r]
+    if not audited:
         return "-"
-    return format_rate(sum(r["false_successes"] for r in own), sum(r["imagined_successes"] for r in own))
+    return format_rate(sum(r["false_successes"] for r in audited), sum(r["imagined_successes"] for r in audited))
 
 
 def _label(arm: str) -> str:

@@ -59,6 +59,24 @@ def test_the_table_counts_over_tasks_and_seeds():
     assert "| libero_object/0 | 2/10 [3, 56] | 1/10 [0, 45] | 8/20 [19, 64] |" in per_task
 
 
+def test_wovr_is_compared_with_its_rivals_on_what_both_ran():
+    text = tables.rival_table(ROWS, ("grpo_online", "wmpo"))
+    assert "WMPO" not in text
+    # Task 0 and seed 0 alone: what the rival ran.
+    (line,) = [x for x in text.splitlines() if "GRPO online" in x]
+    assert "| 1/10 = 10 % [2, 40] | 5/10 = 50 % [24, 76] | +40 points [" in line
+    assert "n = 10 pairs" in line
+    assert tables.rival_table([r for r in ROWS if r["arm"] != "grpo_online"], ("grpo_online",)) == ""
+
+
+def test_totals_say_over_how_many_suites_they_go():
+    rows = [*ROWS, row("base", "0001", suite="libero_goal"), row("wovr", "1001", suite="libero_goal")]
+    text = tables.arm_table(rows, MAIN)
+    assert "| all | WoVR | 13/34" in text
+    assert "| 1 of 2 suites | GRPO online, real simulator | 1/10" in text
+    assert "| 1 of 2 suites | 1/10 = 10 %" in tables.rival_table(rows, ("grpo_online",))
+
+
 def test_false_successes_stand_beside_each_arm_and_over_depth():
     rows = [
         row("base", "01"),
