@@ -69,7 +69,7 @@ class AgreementOutputs:
 class _End:
     frame: Frames
     raised: float
-    """Of the first object that the task names, in m, over the actions."""
+    """Of the first object that the task names, in m, over the actions; nan where that is a part of the furniture."""
 
 
 def run(
@@ -78,7 +78,8 @@ def run(
     """Imagine, execute the same actions, and correlate.
 
     Raises:
-        WovrError: no keyframe lies before a contact, or the classifier promises nothing (reward.model.outcome).
+        WovrError: no keyframe lies before a contact, no task has an object to be lifted, or the classifier promises
+            nothing (reward.model.outcome).
     """
     versions = inputs.simulator.versions() | {"keyframes": inputs.keyframes_version, "seed": str(inputs.seed)}
     folder = StageFolder(out_dir, "measure_agreement", config, versions | {"env": str(inputs.env)}, on_metrics)
@@ -101,11 +102,15 @@ def run(
     returns = np.stack([returns_of(g, config.rl.outcome_worth, config.rl.discount) for g in groups])
     frames = torch.from_numpy(np.stack([end.frame for end in ends]))
     promised = reward.p_outcome(frames, embed_tensor([r.task.instruction for r in rollouts])).numpy().reshape(shape)
-    lifted = np.array([end.raised > LIFTED for end in ends], dtype=np.float32).reshape(shape)
+    raised = np.array([end.raised for end in ends], dtype=np.float32).reshape(shape)
+    liftable = ~np.isnan(raised).any(axis=1)  # a drawer is not lifted: its groups tell of promises alone
+    if not liftable.any():
+        raise WovrError(f"none of the tasks {sorted({str(r.task) for r in rollouts})} has an object to be lifted")
+    lifted = (raised[liftable] > LIFTED).astype(np.float32)
     found = {
-        "imagined_lifted": asdict(sibling_correlation(returns, lifted)),
+        "imagined_lifted": asdict(sibling_correlation(returns[liftable], lifted)),
         "imagined_promised": asdict(sibling_correlation(returns, promised)),
-        "promised_lifted": asdict(sibling_correlation(promised, lifted)),
+        "promised_lifted": asdict(sibling_correlation(promised[liftable], lifted)),
     }
     folder.log(len(rollouts), {key: f["value"] for key, f in found.items() if f["value"] is not None})
     return folder.finish(AgreementOutputs(**found, lifted=[int(lifted.sum()), lifted.size]))
@@ -140,7 +145,9 @@ def _execute(envs: EnvCache, job: ReplayJob) -> _End:
 
 
 def _height(env: Any) -> float:
-    return float(env.poses()[env.objects_of_interest[0]][2])
+    """m, of the first object that the task names; nan where that is a part of the furniture."""
+    pose = env.poses().get(env.objects_of_interest[0])
+    return float("nan") if pose is None else float(pose[2])
 
 
 def _task(job: ReplayJob) -> int:
