@@ -8,6 +8,7 @@ import pytest
 from apps.cli import main
 from workbench.reproduce import tables
 from workbench.reproduce.arms import MAIN
+from workbench.reproduce.comparisons import describe_difference, paired
 from workbench.reproduce.figures import false_success_by_depth
 from workbench.reproduce.report import BEGIN, END, between_markers, write_report
 from workbench.reproduce.results import Results
@@ -35,19 +36,19 @@ ROWS = [
 
 def test_a_greedy_base_stands_against_every_seed_of_an_arm():
     base, wovr = ([r for r in ROWS if r["arm"] == arm] for arm in ("base", "wovr"))
-    comparison, (low, high) = tables.paired(base, wovr)
+    comparison, (low, high) = paired(base, wovr)
     assert (comparison.both, comparison.only_first, comparison.only_second) == (4, 0, 7)
     assert comparison.trials == 30
     assert low <= comparison.difference <= high
     # With the same seeds on both sides, trials meet their own seed only.
     both = [*base, row("base", "1111111111", seed=1)]
-    assert tables.paired(both, [r for r in wovr if r["seed"] == 1])[0].only_first == 7
+    assert paired(both, [r for r in wovr if r["seed"] == 1])[0].only_first == 7
 
 
 def test_rows_without_outcomes_are_compared_unpaired():
     first, second = ([row(a, o) | {"outcomes": ""}] for a, o in (("base", "0011"), ("wovr", "1111")))
-    assert tables.describe_difference(first, second).endswith("unpaired")
-    assert tables.describe_difference(first, second).startswith("+50 points")
+    assert describe_difference(first, second).endswith("unpaired")
+    assert describe_difference(first, second).startswith("+50 points")
 
 
 def test_the_table_counts_over_tasks_and_seeds():
