@@ -6,6 +6,7 @@ judged: by what the classifier promises, and by whether the task's object is hel
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from wovr_core.stages.folder import OnMetrics, StageFolder, ignore_metrics
 from wovr_core.stages.imagine import Simulator, draw_keyframes, make_env
 from wovr_core.stages.progress import Progress
 from wovr_core.stages.train_policy_rl import PolicyRLConfig
-from wovr_core.types import Frames, RolloutGroup
+from wovr_core.types import Frames, Keyframe, RolloutGroup
 
 LIFTED = 0.03
 """Metres above where it was, from which on an object counts as lifted."""
@@ -89,7 +90,11 @@ def run(
     reward, _, _ = load_reward(inputs.simulator.reward)
     if not reward.config.outcome:
         raise WovrError("the reward classifier promises nothing to correlate: train it with reward.model.outcome=true")
-    groups = _imagined(config, inputs)
+    starts = [k for k in read_keyframes(Path(inputs.keyframes)) if k.reason == "contact"]
+    if not starts:
+        raise WovrError(f"no keyframe of {inputs.keyframes} lies before a contact: the gripper never closes there")
+    refuse_furniture(inputs.env, sorted({k.task.task for k in starts}), inputs.pool)
+    groups = _imagined(config, inputs, starts)
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     progress = Progress(folder.title, len(rollouts), "rollout")
     ends = []
@@ -104,8 +109,6 @@ def run(
     promised = reward.p_outcome(frames, embed_tensor([r.task.instruction for r in rollouts])).numpy().reshape(shape)
     raised = np.array([end.raised for end in ends], dtype=np.float32).reshape(shape)
     liftable = ~np.isnan(raised).any(axis=1)  # a drawer is not lifted: its groups tell of promises alone
-    if not liftable.any():
-        raise WovrError(f"none of the tasks {sorted({str(r.task) for r in rollouts})} has an object to be lifted")
     lifted = (raised[liftable] > LIFTED).astype(np.float32)
     found = {
         "imagined_lifted": asdict(sibling_correlation(returns[liftable], lifted)),
@@ -116,15 +119,25 @@ def run(
     return folder.finish(AgreementOutputs(**found, lifted=[int(lifted.sum()), lifted.size]))
 
 
-def _imagined(config: AgreementConfig, inputs: AgreementInputs) -> list[RolloutGroup]:
-    before_grasps = [k for k in read_keyframes(Path(inputs.keyframes)) if k.reason == "contact"]
-    if not before_grasps:
-        raise WovrError(f"no keyframe of {inputs.keyframes} lies before a contact: the gripper never closes there")
+def refuse_furniture(env: LiberoConfig, tasks: Sequence[int], pool: JobPool) -> None:
+    """Raises WovrError where none of the tasks has an object to be lifted; asked before anything is imagined."""
+    jobs = [(env, task) for task in tasks]
+    if not any(pool.map(_can_lift, jobs)):
+        raise WovrError(f"none of the tasks {list(tasks)} of {env.suite} has an object to be lifted")
+
+
+def _can_lift(envs: EnvCache, job: tuple[LiberoConfig, int]) -> bool:
+    env = envs.get(*job)
+    env.reset(0)
+    return not np.isnan(_height(env))
+
+
+def _imagined(config: AgreementConfig, inputs: AgreementInputs, starts: Sequence[Keyframe]) -> list[RolloutGroup]:
     rl = config.rl
     return imagine_groups(
         load_policy(inputs.simulator.policy)[0],
         make_env(inputs.simulator, rl.solver_steps, rl.chunks, rl.every_frame),
-        draw_keyframes(before_grasps, config.starts, inputs.seed, "agreement"),
+        draw_keyframes(starts, config.starts, inputs.seed, "agreement"),
         group_size=rl.group_size,
         chunks=rl.chunks,
         temperature=rl.temperature,
