@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import FunctionType
 
 from wovr_core import plugins
+from wovr_core.config import LATER
 from wovr_core.data.keyframes import KeyframeConfig
 from wovr_core.envs.environments import environment_of, task_of
 from wovr_core.envs.libero import LiberoConfig
@@ -56,6 +57,17 @@ class Recipe:
     imagine: ImagineConfig = field(default_factory=ImagineConfig)
     audit: AuditConfig = field(default_factory=AuditConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    rounds: int | None = field(default=None, metadata=LATER)
+    """Of practice in imagination, with PACE between them (`collect_evolved`, `refine`); two unless set."""
+
+    def __post_init__(self) -> None:
+        if self.rounds is not None and self.rounds < 1:
+            raise WovrError(f"rounds must be at least 1, got {self.rounds}")
+
+    @property
+    def practice_rounds(self) -> int:
+        """`rounds`, or the two of the paper's method."""
+        return self.rounds or 2
 
 
 def demo() -> Recipe:

@@ -63,6 +63,36 @@ class Shared:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """Real episodes that practice has seen: what arms share, and each round's new ones."""
+
+    shared: Shared
+    new: tuple[collect.CollectOutputs, ...] = ()
+    """Oldest first."""
+
+    def joined_by(self, new: collect.CollectOutputs) -> Seen:
+        return replace(self, new=(*self.new, new))
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The current policy's first: keyframes are about what it meets."""
+        return (*(n.episodes for n in reversed(self.new)), *self.shared.folders)
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        return (*(n.version for n in reversed(self.new)), *self.shared.versions)
+
+    @property
+    def in_order(self) -> tuple[str, ...]:
+        """As they came: an episode keeps its number in `collect.load_named`."""
+        return (*self.shared.folders, *(n.episodes for n in self.new))
+
+    @property
+    def versions_in_order(self) -> tuple[str, ...]:
+        return (*self.shared.versions, *(n.version for n in self.new))
+
+
+@dataclass(frozen=True)
 class Trained:
     """An arm's final policy, the imagination it ended with (if any), and what it cost in real episodes."""
 
@@ -203,29 +233,33 @@ class ArmJob:
         reward_inputs = train_reward.RewardInputs(shared.folders, shared.versions, world_model, recipe.seed)
         reward = self.store.stage("reward", train_reward.run, recipe.reward, reward_inputs)
         simulator = Simulator(shared.base, world_model, Path(reward.reward))
-        real = _per_task(shared.folders)
+        real, seen, rounds = _per_task(shared.folders), Seen(shared), recipe.practice_rounds
 
-        if self.arm.pace:
-            keyframes = self._keyframes(shared.folders, shared.versions, world_model, seed)
-            first = self._rl(simulator, keyframes, shared.folders, shared.versions, seed)
-            simulator = replace(simulator, policy=Path(first.policy))
-            real += _gate_replays(first)
-        # Starts of their own, whatever the seeds are: never those of the base policy's episodes once more.
-        starts = derive_seed(recipe.seed, "collect_new", seed) % 2**31
-        collect_inputs = collect.CollectInputs(recipe.env, recipe.tasks, starts, self.pool, simulator.policy)
-        new = self.store.stage("collect_new", collect.run_policy_episodes, recipe.collect_evolved, collect_inputs)
-        real += _per_task([new.episodes])
-        refined = self._refine(shared, simulator, new, reward.held_out)
-        simulator = Simulator(simulator.policy, Path(refined.world_model), Path(refined.reward))
-        folders, versions = (new.episodes, *shared.folders), (new.version, *shared.versions)
-        keyframes = self._keyframes(folders, versions, simulator.world_model, seed + 1)
-        if not self.arm.pace:
-            first = self._rl(simulator, keyframes, folders, versions, seed)
-            simulator = replace(simulator, policy=Path(first.policy))
-            real += _gate_replays(first)
-        second = self._rl(simulator, keyframes, folders, versions, seed + 1)
-        simulator = replace(simulator, policy=Path(second.policy))
-        return Trained(simulator.policy, simulator, real + _gate_replays(second))
+        for number in range(rounds):
+            # Without PACE the same number of real episodes is the base policy's, and they come before all practice.
+            refines = number > 0 if self.arm.pace else number == 0
+            if refines:
+                new = self._collect_new(simulator.policy, number, 1 if self.arm.pace else rounds - 1)
+                real += _per_task([new.episodes])
+                refined = self._refine(seen, simulator, new, reward.held_out, number)
+                seen = seen.joined_by(new)
+                simulator = Simulator(simulator.policy, Path(refined.world_model), Path(refined.reward))
+            turn = number if self.arm.pace else 1
+            keyframes = self._keyframes(seen.folders, seen.versions, simulator.world_model, seed + turn)
+            practised = self._rl(simulator, keyframes, seen.folders, seen.versions, seed + number)
+            simulator = replace(simulator, policy=Path(practised.policy))
+            real += _gate_replays(practised)
+        return Trained(simulator.policy, simulator, real)
+
+    def _collect_new(self, policy: Path, number: int, times: int) -> collect.CollectOutputs:
+        """Real episodes of the policy, from starts of their own whatever the seeds are: never those of the base
+        policy's episodes, or of another round's, once more."""
+        recipe = self.recipe
+        later = (number,) if number > 1 else ()
+        starts = derive_seed(recipe.seed, "collect_new", self.seed, *later) % 2**31
+        inputs = collect.CollectInputs(recipe.env, recipe.tasks, starts, self.pool, policy)
+        config = replace(recipe.collect_evolved, episodes=times * recipe.collect_evolved.episodes)
+        return self.store.stage("collect_new", collect.run_policy_episodes, config, inputs)
 
     def _keyframes(
         self, folders: tuple[str, ...], versions: tuple[str, ...], world_model: Path, seed: int
@@ -249,17 +283,17 @@ class ArmJob:
         return self.store.stage("rl", train_policy_rl.run, self.recipe.rl, inputs)
 
     def _refine(
-        self, shared: Shared, simulator: Simulator, new: collect.CollectOutputs, calibration: Sequence[str]
+        self, seen: Seen, simulator: Simulator, new: collect.CollectOutputs, calibration: Sequence[str], number: int
     ) -> refine_world_model.RefineOutputs:
         inputs = refine_world_model.RefineInputs(
-            old_episodes=shared.folders,
+            old_episodes=seen.in_order,
             new_episodes=new.episodes,
-            versions=(*shared.versions, new.version),
+            versions=(*seen.versions_in_order, new.version),
             world_model=simulator.world_model,
             reward=simulator.reward,
             calibration_episodes=tuple(calibration),
             reward_training=self.recipe.reward,
-            seed=self.seed,
+            seed=self.seed + max(0, number - 1),
         )
         return self.store.stage("refine", refine_world_model.run, self.recipe.refine, inputs)
 
@@ -286,10 +320,10 @@ class ArmJob:
 
 def real_budget(recipe: Recipe) -> int:
     """Real episodes that an arm may spend on training over all tasks, demonstrations and gate included."""
-    per_task = (
-        recipe.collect.clean + recipe.collect.faulty + recipe.collect_base.episodes + recipe.collect_evolved.episodes
-    )
-    return per_task * len(recipe.tasks) + 2 * recipe.rl.gate.replays(recipe.rl.updates, len(recipe.tasks))
+    rounds, tasks = recipe.practice_rounds, len(recipe.tasks)
+    evolved = (rounds - 1) * recipe.collect_evolved.episodes
+    per_task = recipe.collect.clean + recipe.collect.faulty + recipe.collect_base.episodes + evolved
+    return per_task * tasks + rounds * recipe.rl.gate.replays(recipe.rl.updates, tasks)
 
 
 def _per_task(folders: Sequence[str]) -> Counter[int]:
