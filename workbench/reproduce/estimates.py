@@ -31,12 +31,15 @@ class Estimate:
         return f"{units}, about {self.minutes:.0f} minutes{unknown}"
 
 
-def estimate(units: Sequence[tuple[str, str]], study: str, folders: Mapping[str, Path]) -> Estimate:
-    """The time of (suite, arm or world model) units, shared stages once per suite and only where none is finished."""
+def estimate(units: Sequence[tuple[str, str]], study: str, folders: Mapping[str, Path], rounds: int) -> Estimate:
+    """The time of (suite, arm or world model) units, shared stages once per suite and only where none is finished.
+
+    rounds: of practice in imagination (`Recipe.practice_rounds`).
+    """
     timed = seconds_by_kind(list(folders.values()))
     total, untimed, planned = 0.0, set(), set()
     for suite, name in units:
-        for kind in _kinds(study, name):
+        for kind in _kinds(study, name, rounds):
             if kind in SHARED:
                 variant = name if kind in ("world_model", "reward") and _own_world_model(study, name) else ""
                 if (suite, kind, variant) in planned:
@@ -74,7 +77,7 @@ def _own_world_model(study: str, name: str) -> bool:
 _WORLD_MODEL = ("collect_base", "autoencoder", "world_model")
 
 
-def _kinds(study: str, name: str) -> list[str]:
+def _kinds(study: str, name: str, rounds: int) -> list[str]:
     """The kinds of stages that a unit goes through, repeated as often as they are."""
     if study == "world-model":
         return ["collect", "sft", *_WORLD_MODEL, "collect_long", "probe", "quality"]
@@ -87,15 +90,19 @@ def _kinds(study: str, name: str) -> list[str]:
         return ["collect", "sft", *_WORLD_MODEL, "reward", "keyframes", "agreement"]
     arm = find_arm(name)
     if study == "hallucination":
-        return ["collect", "sft", *_training(arm), "audit_keyframes", "imagine", "audit", "hallucination"]
-    kinds = ["collect", "sft", *_training(arm), "evaluate"]
+        return ["collect", "sft", *_training(arm, rounds), "audit_keyframes", "imagine", "audit", "hallucination"]
+    kinds = ["collect", "sft", *_training(arm, rounds), "evaluate"]
     return [*kinds, "audit_keyframes", "imagine", "audit"] if study == "ablations" and name != "base" else kinds
 
 
-def _training(arm: Arm) -> list[str]:
+def _training(arm: Arm, rounds: int) -> list[str]:
     if arm.practice == "none":
         return []
     if arm.practice == "real":
         return ["online"]
-    rounds = ["keyframes", "rl", "collect_new", "refine", "keyframes", "rl"]
-    return [*_WORLD_MODEL, "reward", *(rounds if arm.pace else ["collect_new", *rounds[3:], "rl"])]
+    refined = ["collect_new", "refine", "keyframes"]
+    if arm.pace:
+        practice = ["keyframes", "rl", *(rounds - 1) * [*refined, "rl"]]
+    else:
+        practice = [*refined, *rounds * ["rl"]]
+    return [*_WORLD_MODEL, "reward", *practice]

@@ -170,7 +170,9 @@ def _identities(config: StudyConfig, unit: Unit) -> list[Row]:
 
 def estimate_left(config: StudyConfig) -> Estimate:
     """About how long the rest takes, from the stages that are done."""
-    return estimate([(u.suite.suite, u.name) for u in left(config)], config.study, _folders(config))
+    return estimate(
+        [(u.suite.suite, u.name) for u in left(config)], config.study, _folders(config), config.recipe.practice_rounds
+    )
 
 
 def _folders(config: StudyConfig) -> dict[str, Path]:

@@ -209,13 +209,22 @@ def test_the_estimate_counts_shared_stages_once(tmp_path):
         (folder / f"{kind}-abc").mkdir(parents=True)
         (folder / f"{kind}-abc" / "outputs.json").write_text(json.dumps({"outputs": {}, "seconds": seconds}))
     folders = {"here": folder, "there": tmp_path / "none"}
-    here = estimate([("here", "base"), ("here", "grpo_online")], "main", folders)
+    here = estimate([("here", "base"), ("here", "grpo_online")], "main", folders, 2)
     assert here.minutes == pytest.approx((30 + 300 + 30) / 60)
-    both = estimate([("there", "base"), ("there", "grpo_online")], "main", folders)
+    both = estimate([("there", "base"), ("there", "grpo_online")], "main", folders, 2)
     assert both.minutes == pytest.approx((600 + 60 + 30 + 300 + 30) / 60)
     assert both.untimed == ()
-    assert "rl" in estimate([("here", "wovr")], "main", folders).untimed
+    assert "rl" in estimate([("here", "wovr")], "main", folders, 2).untimed
     assert str(here) == "2 units left, about 6 minutes"
+
+
+def test_the_estimate_counts_every_round(tmp_path):
+    for kind, seconds in {"rl": 600, "refine": 60}.items():
+        (tmp_path / f"{kind}-abc").mkdir()
+        (tmp_path / f"{kind}-abc" / "outputs.json").write_text(json.dumps({"outputs": {}, "seconds": seconds}))
+    minutes = [estimate([("suite", "wovr")], "main", {"suite": tmp_path}, rounds).minutes for rounds in (2, 4)]
+    assert minutes == pytest.approx([2 * 10 + 1, 4 * 10 + 3 * 1])
+    assert estimate([("suite", "without_pace")], "main", {"suite": tmp_path}, 4).minutes == pytest.approx(4 * 10 + 1)
 
 
 def test_the_command_plans_and_refuses(config, capsys):
