@@ -171,9 +171,10 @@ _SECTIONS: dict[str, tuple[str, Callable[[Sequence[Row]], str]]] = {
 
 def _figures(found: dict[str, list[Row]]) -> dict[str, go.Figure]:
     made = {}
-    for name, order in (("main", MAIN), ("ablations", ABLATIONS)):
+    for name, order, what in (("main", MAIN, "post-training"), ("ablations", ABLATIONS, "WoVR without one part")):
         if found.get(name):
-            made[f"{name}-success"] = figures.arms(found[name], order)
+            title = f"Real success on LIBERO's own initial states: {what}"
+            made[f"{name}-success"] = figures.arms(found[name], order, title)
     if found.get("robot"):
         made["robot-success"] = robot_results.robot_figure(found["robot"])
     if any("depths" in r for r in found.get("ablations", [])):

@@ -7,9 +7,9 @@ import pytest
 
 from apps.cli import main
 from workbench.reproduce import tables
-from workbench.reproduce.arms import MAIN
+from workbench.reproduce.arms import ABLATIONS, MAIN
 from workbench.reproduce.comparisons import describe_difference, paired
-from workbench.reproduce.figures import false_success_by_depth
+from workbench.reproduce.figures import arms, false_success_by_depth
 from workbench.reproduce.report import BEGIN, END, between_markers, write_report
 from workbench.reproduce.results import Results
 from wovr_core.audit.hallucination import SCORES
@@ -93,6 +93,14 @@ def test_false_successes_stand_beside_each_arm_and_over_depth():
         trace.name: (list(trace.x), list(trace.y), list(trace.text)) for trace in false_success_by_depth(rows).data
     }
     assert curves["WoVR"] == ([8.0, 24.0, 56.0], [0.0, 100.0, 0.0], ["0/2", "1/1", "0/1"])
+
+
+def test_every_arm_has_its_bar_in_a_colour_of_its_own():
+    drawn = arms([row(arm, "01") for arm in ABLATIONS], ABLATIONS, "title").data
+    assert len(drawn) == len(ABLATIONS)
+    assert len({bar.marker.color for bar in drawn}) == len(ABLATIONS)
+    (alone,) = arms([row("wovr", "01")], ABLATIONS, "title").data
+    assert alone.marker.color == next(bar for bar in drawn if bar.name == "WoVR").marker.color
 
 
 def correction_row(arm, false, successes, task=0, seed=0):
