@@ -165,14 +165,18 @@ def _as_typed() -> str:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from wovr_core.pipeline import STAGES
+    from wovr_core import recipes
+    from wovr_core.config import override
+    from wovr_core.pipeline import STAGES, stages_of
 
     if arguments.stage == "list":
         for name, what in STAGES.items():
             print(f"{name:22s} {what}")
         return EXIT_OK
-    if arguments.stage not in ("pipeline", *STAGES):
-        raise UnknownNameError("stage", arguments.stage, ["pipeline", *STAGES])
+    rounds = override(recipes.get(arguments.recipe), arguments.assignments).practice_rounds
+    stages = ["pipeline", *stages_of(rounds)]
+    if arguments.stage not in stages:
+        raise UnknownNameError("stage", arguments.stage, stages)
     path = _execute(arguments, until=arguments.stage)
     if arguments.stage == "pipeline":
         from workbench.report import write_report

@@ -15,6 +15,7 @@ from wovr_core.errors import Interrupted, WovrError
 from wovr_core.files import fingerprint, read_json, sha256_file, write_json
 from wovr_core.interrupts import stop_requested
 from wovr_core.models_in_use import models_in_use
+from wovr_core.rounds import in_rounds
 from wovr_core.stages.progress import Progress
 
 if TYPE_CHECKING:
@@ -127,7 +128,8 @@ def train_reward(run: Path, size: int, assignments: Sequence[str], own: bool = F
     from wovr_core.stages.train_rlinf_reward import run as train
 
     having = {path.parent.name for path in run.glob("*/episodes")}
-    stages = [stage for stage in ("collect", "import", "collect_base", "collect_evolved") if stage in having]
+    evolved = in_rounds(run, "collect_evolved")
+    stages = [stage for stage in ("collect", "import", "collect_base", *evolved) if stage in having]
     if not stages:
         raise WovrError(f"{run} holds no episodes to train the reward model on")
     folders = [run / stage / "episodes" for stage in stages]

@@ -27,6 +27,7 @@ from wovr_core.errors import UnknownNameError, WovrError
 from wovr_core.files import read_json
 from wovr_core.imagination import imagine_actions
 from wovr_core.recipes import Recipe
+from wovr_core.rounds import in_rounds
 from wovr_core.run_folder import Run
 from wovr_core.stages import refine_world_model
 from wovr_core.stages.imagine import Simulator, make_env
@@ -93,7 +94,8 @@ def refine(run: Path, version: str) -> RefineOutputs:
 
 def _inputs(data: RunData, recipe: Recipe, corrections: Path) -> RefineInputs:
     made = data.finished(("collect", "collect_base", "collect_evolved", "reward", "refine"))
-    old = [made["collect_base"], made["collect"]]
+    between = in_rounds(data.path, "collect_evolved")[:-1]
+    old = [made["collect_base"], made["collect"], *data.finished(between).values()]
     return RefineInputs(
         old_episodes=tuple(str(outputs["episodes"]) for outputs in old),
         new_episodes=str(made["collect_evolved"]["episodes"]),

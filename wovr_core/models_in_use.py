@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from wovr_core.model_files import POLICY, REWARD, WORLD_MODEL
+from wovr_core.rounds import in_rounds
 from wovr_core.stages.folder import read_outputs
-
-_POLICIES = ("rl_evolved", "rl", "sft")
-"""The newest first."""
 
 
 def models_in_use(run: Path) -> dict[str, Path]:
@@ -18,12 +16,13 @@ def models_in_use(run: Path) -> dict[str, Path]:
     Paths are within the run as it lies now, wherever it was when it was made.
     """
     found = {}
-    policy = next((stage for stage in _POLICIES if read_outputs(run / stage) is not None), None)
+    policies = [*reversed(in_rounds(run, "rl_evolved")), "rl", "sft"]  # the newest first
+    policy = next((stage for stage in policies if read_outputs(run / stage) is not None), None)
     if policy is not None:
         found[POLICY] = run / policy / POLICY
-    refined = read_outputs(run / "refine") or {}
+    refined = {stage: read_outputs(run / stage) or {} for stage in reversed(in_rounds(run, "refine"))}
     for kind in (WORLD_MODEL, REWARD):
-        stage = "refine" if refined.get(f"{kind}_promoted") else kind
+        stage = next((stage for stage, made in refined.items() if made.get(f"{kind}_promoted")), kind)
         if read_outputs(run / stage) is not None:
             found[kind] = run / stage / kind
     return found

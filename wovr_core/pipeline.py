@@ -7,13 +7,16 @@ Finished stages return at once with what they gave; interrupted ones go on.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from wovr_core.data.seen_episodes import SeenEpisodes
 from wovr_core.envs.job_pool import JobPool
 from wovr_core.envs.pool import EnvPool
 from wovr_core.recipes import Recipe
+from wovr_core.rounds import round_stages
 from wovr_core.run_folder import Run
 from wovr_core.stages import (
     audit,
@@ -39,14 +42,21 @@ STAGES = {
     "reward": "success classifier, calibrated",
     "keyframes": "starts of imagined rollouts (KIR)",
     "rl": "masked GRPO in imagination, first round",
-    "collect_evolved": "real episodes of the evolved policy (PACE)",
+    "collect_evolved": "real episodes of the evolved policy (PACE); further rounds of `rounds` come before",
     "refine": "refined world model and reward, promoted if better (PACE)",
     "keyframes_evolved": "starts from the evolved policy's failures",
-    "rl_evolved": "masked GRPO in imagination, second round",
+    "rl_evolved": "masked GRPO in imagination, last round",
     "imagine": "rollouts of the final policy, to be looked at",
     "audit": "the same actions in the simulator: false-success rate",
     "evaluate": "real success of the final policy on the same initial states",
 }
+
+
+def stages_of(rounds: int) -> list[str]:
+    """All stages of a main job of so many rounds, in their order."""
+    names = list(STAGES)
+    between = [name for number in range(2, rounds) for name in round_stages(number, rounds)]
+    return [*names[: names.index("collect_evolved")], *between, *names[names.index("collect_evolved") :]]
 
 
 def main_job(run: Run, cluster: JobPool | None = None) -> Iterator[str]:
@@ -76,9 +86,9 @@ def _stages(run: Run, recipe: Recipe, pool: JobPool, imaginers: JobPool | None =
     run.stage("evaluate_base", evaluate.run, recipe.evaluate, _trials(recipe, pool, base.policy))
     yield "evaluate_base"
 
-    # The current policy's episodes come first: keyframes and world model are about what it meets.
     folders = (base_episodes.episodes, demos.episodes)
     versions = (base_episodes.version, demos.version)
+    seen = SeenEpisodes.before_practice(folders, versions)
     wm_inputs = train_world_model.WorldModelInputs(folders, versions, seed)
     world_model = run.stage("world_model", train_world_model.run, recipe.world_model, wm_inputs)
     yield "world_model"
@@ -86,51 +96,49 @@ def _stages(run: Run, recipe: Recipe, pool: JobPool, imaginers: JobPool | None =
     reward = run.stage("reward", train_reward.run, recipe.reward, reward_inputs)
     yield "reward"
 
-    kf_inputs = select_keyframes.KeyframeInputs(folders, versions, Path(world_model.world_model), seed)
-    keyframes = run.stage("keyframes", select_keyframes.run, recipe.keyframes, kf_inputs)
-    yield "keyframes"
     simulator = Simulator(Path(base.policy), Path(world_model.world_model), Path(reward.reward))
     gate = GateSimulator(recipe.env, pool)
-    real = train_policy_rl.real_folders(recipe.rl, folders, versions)
-    rl_inputs = train_policy_rl.PolicyRLInputs(simulator, keyframes.keyframes, keyframes.version, seed, gate, real=real)
-    evolved = run.stage("rl", train_policy_rl.run, recipe.rl, rl_inputs)
-    yield "rl"
+    rounds = recipe.practice_rounds
+    for number in range(1, rounds + 1):
+        collecting, refining, selecting, practising = round_stages(number, rounds)
+        if number > 1:
+            pace_inputs = collect.CollectInputs(recipe.env, recipe.tasks, seed + number - 1, pool, simulator.policy)
+            new = run.stage(collecting, collect.run_policy_episodes, recipe.collect_evolved, pace_inputs)
+            yield collecting
+            refine_inputs = refine_world_model.RefineInputs(
+                old_episodes=seen.folders,
+                new_episodes=new.episodes,
+                versions=(*seen.versions, new.version),
+                world_model=simulator.world_model,
+                reward=simulator.reward,
+                calibration_episodes=tuple(reward.held_out),
+                reward_training=recipe.reward,
+                seed=seed + number - 2,
+            )
+            refined = run.stage(refining, refine_world_model.run, recipe.refine, refine_inputs)
+            yield refining
+            seen = seen.joined_by(new.episodes, new.version)
+            simulator = Simulator(simulator.policy, Path(refined.world_model), Path(refined.reward))
+        folders, versions = seen.newest_first
+        turn = seed + number - 1
+        kf_inputs = select_keyframes.KeyframeInputs(folders, versions, simulator.world_model, turn)
+        keyframes = run.stage(selecting, select_keyframes.run, recipe.keyframes, kf_inputs)
+        yield selecting
+        real = train_policy_rl.real_folders(recipe.rl, folders, versions)
+        rl_inputs = train_policy_rl.PolicyRLInputs(
+            simulator, keyframes.keyframes, keyframes.version, turn, gate, real=real
+        )
+        practised = run.stage(practising, train_policy_rl.run, recipe.rl, rl_inputs)
+        yield practising
+        simulator = replace(simulator, policy=Path(practised.policy))
 
-    pace_inputs = collect.CollectInputs(recipe.env, recipe.tasks, seed + 1, pool, Path(evolved.policy))
-    new = run.stage("collect_evolved", collect.run_policy_episodes, recipe.collect_evolved, pace_inputs)
-    yield "collect_evolved"
-    refine_inputs = refine_world_model.RefineInputs(
-        old_episodes=folders,
-        new_episodes=new.episodes,
-        versions=(*versions, new.version),
-        world_model=simulator.world_model,
-        reward=simulator.reward,
-        calibration_episodes=tuple(reward.held_out),
-        reward_training=recipe.reward,
-        seed=seed,
-    )
-    refined = run.stage("refine", refine_world_model.run, recipe.refine, refine_inputs)
-    yield "refine"
-    seen, seen_versions = (new.episodes, *folders), (new.version, *versions)
-    kf_inputs = select_keyframes.KeyframeInputs(seen, seen_versions, Path(refined.world_model), seed + 1)
-    keyframes = run.stage("keyframes_evolved", select_keyframes.run, recipe.keyframes, kf_inputs)
-    yield "keyframes_evolved"
-    simulator = Simulator(Path(evolved.policy), Path(refined.world_model), Path(refined.reward))
-    real = train_policy_rl.real_folders(recipe.rl, seen, seen_versions)
-    rl_inputs = train_policy_rl.PolicyRLInputs(
-        simulator, keyframes.keyframes, keyframes.version, seed + 1, gate, real=real
-    )
-    final = run.stage("rl_evolved", train_policy_rl.run, recipe.rl, rl_inputs)
-    yield "rl_evolved"
-
-    simulator = Simulator(Path(final.policy), simulator.world_model, simulator.reward)
     imagine_inputs = imagine.ImagineInputs(simulator, keyframes.keyframes, keyframes.version, seed, imaginers)
     rollouts = run.stage("imagine", imagine.run, recipe.imagine, imagine_inputs)
     yield "imagine"
     audit_inputs = audit.AuditInputs(recipe.env, rollouts.rollouts, rollouts.version, pool)
     run.stage("audit", audit.run, recipe.audit, audit_inputs)
     yield "audit"
-    run.stage("evaluate", evaluate.run, recipe.evaluate, _trials(recipe, pool, final.policy))
+    run.stage("evaluate", evaluate.run, recipe.evaluate, _trials(recipe, pool, practised.policy))
     yield "evaluate"
 
 

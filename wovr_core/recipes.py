@@ -61,8 +61,8 @@ class Recipe:
     """Of practice in imagination, with PACE between them (`collect_evolved`, `refine`); two unless set."""
 
     def __post_init__(self) -> None:
-        if self.rounds is not None and self.rounds < 1:
-            raise WovrError(f"rounds must be at least 1, got {self.rounds}")
+        if self.rounds is not None and self.rounds < 2:
+            raise WovrError(f"rounds must be at least 2, as PACE lies between two of them, got {self.rounds}")
 
     @property
     def practice_rounds(self) -> int:

@@ -33,3 +33,14 @@ def test_a_refined_model_is_used_if_it_was_promoted(tmp_path: Path, world_model:
     found = models_in_use(tmp_path)
     assert found["world_model"].parent.name == ("refine" if world_model else "world_model")
     assert found["reward"].parent.name == ("refine" if reward else "reward")
+
+
+def test_of_several_rounds_the_newest_finished_ones_are_used(tmp_path: Path) -> None:
+    for stage in ("sft", "world_model", "reward", "rl", "rl_evolved_2", "rl_evolved_10"):
+        finish(tmp_path, stage)
+    finish(tmp_path, "refine_2", world_model_promoted=True, reward_promoted=True)
+    finish(tmp_path, "refine_10", world_model_promoted=False, reward_promoted=True)
+    found = {kind: path.parent.name for kind, path in models_in_use(tmp_path).items()}
+    assert found == {"policy": "rl_evolved_10", "world_model": "refine_2", "reward": "refine_10"}
+    finish(tmp_path, "rl_evolved")
+    assert models_in_use(tmp_path)["policy"].parent.name == "rl_evolved"

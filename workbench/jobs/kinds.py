@@ -114,9 +114,11 @@ def _stage_kinds() -> dict[str, JobKind]:
 
 
 def _stages(spec: JobSpec) -> list[str]:
-    from wovr_core.pipeline import STAGES
+    from wovr_core import recipes
+    from wovr_core.config import override
+    from wovr_core.pipeline import stages_of
 
-    names = list(STAGES)
+    names = stages_of(override(recipes.get(spec.recipe), spec.overrides).practice_rounds)
     return names if spec.kind == PIPELINE else names[: names.index(spec.kind) + 1]
 
 

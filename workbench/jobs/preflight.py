@@ -18,6 +18,7 @@ from workbench.jobs.spec import JobSpec
 from workbench.jobs.workload import WORKLOADS, Estimate, estimate, folder_mb, measured_stages
 from wovr_core.errors import CorruptFileError, WovrError
 from wovr_core.files import read_json, wovr_home
+from wovr_core.rounds import plain_stage
 from wovr_core.run_folder import describe_machine, is_foreign
 from wovr_core.stages.folder import read_metrics
 
@@ -169,7 +170,7 @@ def _to_do(name: str, run: Path, needs: Estimate) -> StagePlan:
 
 def _differs(folder: Path, name: str, config: Mapping[str, Any]) -> str:
     """ "key = old, now new" for the first setting in which a stage that was begun differs; "" if none does."""
-    workload = WORKLOADS.get(name)
+    workload = WORKLOADS.get(plain_stage(name))
     try:
         found = read_json(folder / "config.json")["config"]
     except (CorruptFileError, KeyError, TypeError):

@@ -13,6 +13,7 @@ from typing import Any
 
 from wovr_core.errors import CorruptFileError
 from wovr_core.files import read_json
+from wovr_core.rounds import plain_stage
 from wovr_core.stages.folder import read_metrics
 
 Config = Mapping[str, Any]
@@ -161,7 +162,7 @@ def _part_seconds(stage: Path, units: Parts, total: float) -> Parts:
 
 def signature(stage: str, config: Config) -> str:
     """What decides a stage's pace: its configuration without its counts, and the frames."""
-    workload = WORKLOADS[stage]
+    workload = WORKLOADS[plain_stage(stage)]
     own = json.loads(json.dumps(config[workload.config]))
     for count in workload.counts:
         *path, last = count.split(".")
@@ -185,7 +186,7 @@ class Estimate:
 
 def estimate(stage: str, config: Config, measured: Sequence[Measured]) -> Estimate:
     """From runs of the same configuration but for its counts; else, roughly, from others of the same stage."""
-    workload = WORKLOADS.get(stage)
+    workload = WORKLOADS.get(plain_stage(stage))
     if workload is None:
         return Estimate(None, None, "not measured")
     units = workload.units(config)

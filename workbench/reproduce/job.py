@@ -18,6 +18,7 @@ import torch
 from workbench.reproduce.arms import Arm
 from workbench.reproduce.stage_store import StageStore
 from wovr_core.data.episode_files import EpisodeSet
+from wovr_core.data.seen_episodes import SeenEpisodes
 from wovr_core.envs.pool import EnvPool
 from wovr_core.errors import WovrError
 from wovr_core.recipes import Recipe
@@ -61,35 +62,9 @@ class Shared:
     demonstrations: str
     base_episodes: str
 
-
-@dataclass(frozen=True)
-class Seen:
-    """Real episodes that practice has seen: what arms share, and each round's new ones."""
-
-    shared: Shared
-    new: tuple[collect.CollectOutputs, ...] = ()
-    """Oldest first."""
-
-    def joined_by(self, new: collect.CollectOutputs) -> Seen:
-        return replace(self, new=(*self.new, new))
-
-    @property
-    def folders(self) -> tuple[str, ...]:
-        """The current policy's first: keyframes are about what it meets."""
-        return (*(n.episodes for n in reversed(self.new)), *self.shared.folders)
-
-    @property
-    def versions(self) -> tuple[str, ...]:
-        return (*(n.version for n in reversed(self.new)), *self.shared.versions)
-
-    @property
-    def in_order(self) -> tuple[str, ...]:
-        """As they came: an episode keeps its number in `collect.load_named`."""
-        return (*self.shared.folders, *(n.episodes for n in self.new))
-
-    @property
-    def versions_in_order(self) -> tuple[str, ...]:
-        return (*self.shared.versions, *(n.version for n in self.new))
+    def seen(self) -> SeenEpisodes:
+        """Before any practice."""
+        return SeenEpisodes.before_practice(self.folders, self.versions)
 
 
 @dataclass(frozen=True)
@@ -233,7 +208,7 @@ class ArmJob:
         reward_inputs = train_reward.RewardInputs(shared.folders, shared.versions, world_model, recipe.seed)
         reward = self.store.stage("reward", train_reward.run, recipe.reward, reward_inputs)
         simulator = Simulator(shared.base, world_model, Path(reward.reward))
-        real, seen, rounds = _per_task(shared.folders), Seen(shared), recipe.practice_rounds
+        real, seen, rounds = _per_task(shared.folders), shared.seen(), recipe.practice_rounds
 
         for number in range(rounds):
             # Without PACE the same number of real episodes is the base policy's, and they come before all practice.
@@ -242,11 +217,12 @@ class ArmJob:
                 new = self._collect_new(simulator.policy, number, 1 if self.arm.pace else rounds - 1)
                 real += _per_task([new.episodes])
                 refined = self._refine(seen, simulator, new, reward.held_out, number)
-                seen = seen.joined_by(new)
+                seen = seen.joined_by(new.episodes, new.version)
                 simulator = Simulator(simulator.policy, Path(refined.world_model), Path(refined.reward))
             turn = number if self.arm.pace else 1
-            keyframes = self._keyframes(seen.folders, seen.versions, simulator.world_model, seed + turn)
-            practised = self._rl(simulator, keyframes, seen.folders, seen.versions, seed + number)
+            folders, versions = seen.newest_first
+            keyframes = self._keyframes(folders, versions, simulator.world_model, seed + turn)
+            practised = self._rl(simulator, keyframes, folders, versions, seed + number)
             simulator = replace(simulator, policy=Path(practised.policy))
             real += _gate_replays(practised)
         return Trained(simulator.policy, simulator, real)
@@ -283,12 +259,17 @@ class ArmJob:
         return self.store.stage("rl", train_policy_rl.run, self.recipe.rl, inputs)
 
     def _refine(
-        self, seen: Seen, simulator: Simulator, new: collect.CollectOutputs, calibration: Sequence[str], number: int
+        self,
+        seen: SeenEpisodes,
+        simulator: Simulator,
+        new: collect.CollectOutputs,
+        calibration: Sequence[str],
+        number: int,
     ) -> refine_world_model.RefineOutputs:
         inputs = refine_world_model.RefineInputs(
-            old_episodes=seen.in_order,
+            old_episodes=seen.folders,
             new_episodes=new.episodes,
-            versions=(*seen.versions_in_order, new.version),
+            versions=(*seen.versions, new.version),
             world_model=simulator.world_model,
             reward=simulator.reward,
             calibration_episodes=tuple(calibration),

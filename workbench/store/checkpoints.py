@@ -10,16 +10,8 @@ from typing import Any
 from wovr_core.checkpoints import MANIFEST
 from wovr_core.errors import WovrError
 from wovr_core.files import read_json
+from wovr_core.rounds import in_rounds
 
-_TITLES = {
-    ("sft", "policy"): "base",
-    ("rl", "policy"): "round 1",
-    ("rl_evolved", "policy"): "round 2",
-    ("world_model", "world_model"): "first",
-    ("refine", "world_model"): "refined",
-    ("reward", "reward"): "first",
-    ("refine", "reward"): "refined",
-}
 _VERSIONED = {
     "policy": "policy",
     "world_model": "world_model",
@@ -65,7 +57,7 @@ def find_checkpoints(run: Path) -> list[FoundCheckpoint]:
 
     Damaged manifests are passed over: loading them says why.
     """
-    found = []
+    found, titles = [], _titles(run)
     for manifest in sorted(run.glob(f"*/*/{MANIFEST}")):
         stage, folder = manifest.parts[-3], manifest.parts[-2]
         if stage.startswith(".") or folder.startswith("."):
@@ -76,14 +68,27 @@ def find_checkpoints(run: Path) -> list[FoundCheckpoint]:
             lineage = {str(role): str(parent) for role, parent in dict(record.get("lineage", {})).items()}
         except (WovrError, OSError, KeyError, TypeError, ValueError, AttributeError):
             continue
-        title = _title(stage, kind, version)
+        title = _title(titles, stage, kind, version)
         found.append(FoundCheckpoint(stage, kind, version, f"{stage}/{folder}", title, lineage))
-    order = {place: n for n, place in enumerate(_TITLES)}
+    order = {place: n for n, place in enumerate(titles)}
     return sorted(found, key=lambda c: order.get((c.stage, c.kind), len(order)))
 
 
-def _title(stage: str, kind: str, version: str) -> str:
-    return f"{_TITLES.get((stage, kind), stage)} · {version[:8]}"
+def _titles(run: Path) -> dict[tuple[str, str], str]:
+    """(stage, kind) -> what people call its checkpoint, in the order in which the pipeline makes them."""
+    titles = {("sft", "policy"): "base", ("rl", "policy"): "round 1"}
+    for number, stage in enumerate(in_rounds(run, "rl_evolved"), start=2):
+        titles[stage, "policy"] = f"round {number}"
+    refinements = in_rounds(run, "refine")
+    for kind in ("world_model", "reward"):
+        titles[kind, kind] = "first"
+        for number, stage in enumerate(refinements, start=1):
+            titles[stage, kind] = f"refined {number}" if len(refinements) > 1 else "refined"
+    return titles
+
+
+def _title(titles: Mapping[tuple[str, str], str], stage: str, kind: str, version: str) -> str:
+    return f"{titles.get((stage, kind), stage)} · {version[:8]}"
 
 
 def checkpoints_of(run: Path, kind: str) -> list[FoundCheckpoint]:
@@ -109,15 +114,15 @@ def version_titles(found: list[FoundCheckpoint]) -> dict[tuple[str, str], str]:
 def titles_in(run: Path) -> dict[tuple[str, str], str]:
     """(kind, version) -> what people call it: of the checkpoints in a run, and of those that its stages say they made,
     though they are not here (a starter pack leaves most of them out)."""
-    titles = version_titles(find_checkpoints(run))
-    for stage, kind in _TITLES:
+    titles, stages = version_titles(find_checkpoints(run)), _titles(run)
+    for stage, kind in stages:
         try:
             outputs: Any = read_json(run / stage / "outputs.json")["outputs"]
             version = outputs.get("version") if kind in outputs else None
         except (WovrError, OSError, KeyError, TypeError, AttributeError):
             continue
         if isinstance(version, str) and version:
-            titles.setdefault((kind, version), _title(stage, kind, version))
+            titles.setdefault((kind, version), _title(stages, stage, kind, version))
     return titles
 
 

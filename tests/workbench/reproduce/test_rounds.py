@@ -101,6 +101,6 @@ def test_the_real_budget_grows_with_the_rounds():
     assert real_budget(replace(RECIPE, rounds=4)) - real_budget(RECIPE) == 2 * evolved
 
 
-def test_no_practice_has_less_than_one_round():
-    with pytest.raises(WovrError, match="rounds must be at least 1, got 0"):
-        replace(RECIPE, rounds=0)
+def test_no_practice_has_less_than_two_rounds():
+    with pytest.raises(WovrError, match=r"rounds must be at least 2, .* got 1"):
+        replace(RECIPE, rounds=1)
