@@ -11,7 +11,8 @@ from workbench import plots
 from workbench.film_strips import data_uri, film_strip
 from workbench.run_data import RunData
 from wovr_core.files import write_bytes
-from wovr_core.pipeline import STAGES
+from wovr_core.pipeline import stages_of
+from wovr_core.rounds import in_rounds
 from wovr_core.statistics import format_rate
 from wovr_core.types import CHUNK, Frames
 
@@ -76,7 +77,7 @@ def _cards(data: RunData) -> list[dict[str, str]]:
     if audit:
         false, imagined = audit["false_success"]
         cards.append({"value": f"{false}/{imagined}", "label": "imagined successes that were false"})
-    rounds = [o for o in (data.outputs("rl"), data.outputs("rl_evolved")) if o]
+    rounds = [outputs for stage in _practice(data) if (outputs := data.outputs(stage))]
     if rounds:
         informative, groups = (sum(o[k] for o in rounds) for k in ("informative_groups", "groups"))
         cards.append({"value": f"{informative}/{groups}", "label": "groups of rollouts that taught something"})
@@ -139,6 +140,11 @@ def _audit(data: RunData) -> dict[str, Any] | None:
     }
 
 
+def _practice(data: RunData) -> list[str]:
+    """The rounds of practice, as far as the run has come."""
+    return ["rl", *in_rounds(data.path, "rl_evolved")]
+
+
 def _plots(data: RunData) -> Sequence[Any]:
     figures = []
     rates = {
@@ -154,10 +160,8 @@ def _plots(data: RunData) -> Sequence[Any]:
     rows = data.audit_rows()
     if rows:
         figures.append(plots.divergence(rows))
-    rl = [
-        line | {"step": i}
-        for i, line in enumerate(data.metrics("rl", "training") + data.metrics("rl_evolved", "training"), 1)
-    ]
+    updates = (line for stage in _practice(data) for line in data.metrics(stage, "training"))
+    rl = [line | {"step": i} for i, line in enumerate(updates, 1)]
     if rl:
         keys = {"imagined_success_rate": "imagined success", "clip_fraction": "clipped tokens"}
         figures.append(plots.curve(rl, keys, "Masked GRPO in imagination", "share", x="update"))
@@ -174,7 +178,8 @@ def _plots(data: RunData) -> Sequence[Any]:
     reward = data.metrics("reward", "training")
     if reward:
         figures.append(plots.curve(reward, {"reward/loss": "cross-entropy"}, "Reward classifier", "loss"))
-    seconds = {name: data.stages[name].seconds for name in STAGES if name in data.stages}
+    stages = stages_of(len(_practice(data)) + 1)  # the last round may not have begun
+    seconds = {name: data.stages[name].seconds for name in stages if name in data.stages}
     if seconds:
         figures.append(plots.time_spent(seconds))
     return figures

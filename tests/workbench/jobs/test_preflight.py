@@ -14,7 +14,8 @@ from wovr_core import recipes
 from wovr_core.config import override, to_dict
 from wovr_core.errors import WovrError
 from wovr_core.files import write_json
-from wovr_core.pipeline import STAGES
+from wovr_core.pipeline import STAGES, stages_of
+from wovr_core.rounds import LATER_ROUND
 from wovr_core.run_folder import describe_machine
 
 MACHINE = Capacity(cores=2, memory_mb=20_000)
@@ -58,6 +59,15 @@ def test_nothing_measured_is_said_to_be_unknown(home):
     assert found.memory_mb is None
     assert found.refusals == ()
     assert not found.exists
+
+
+def test_rounds_between_are_planned_at_the_pace_of_the_last_one(home):
+    made(home, "before", recipes.get("smoke"), stages=STAGES)
+    found = preflight(JobSpec("pipeline", "new", "smoke", ("rounds=3",)), home, MACHINE)
+    assert [plan.name for plan in found.stages] == stages_of(3)
+    plans = {plan.name: plan for plan in found.stages}
+    for stage in LATER_ROUND:
+        assert plans[f"{stage}_2"].seconds == plans[stage].seconds is not None
 
 
 def test_times_scale_with_the_work(home):
