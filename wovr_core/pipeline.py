@@ -86,13 +86,13 @@ def _stages(run: Run, recipe: Recipe, pool: JobPool, imaginers: JobPool | None =
     run.stage("evaluate_base", evaluate.run, recipe.evaluate, _trials(recipe, pool, base.policy))
     yield "evaluate_base"
 
-    folders = (base_episodes.episodes, demos.episodes)
-    versions = (base_episodes.version, demos.version)
-    seen = SeenEpisodes.before_practice(folders, versions)
-    wm_inputs = train_world_model.WorldModelInputs(folders, versions, seed)
+    seen = SeenEpisodes.before_practice(
+        (base_episodes.episodes, demos.episodes), (base_episodes.version, demos.version)
+    )
+    wm_inputs = train_world_model.WorldModelInputs(seen.folders, seen.versions, seed)
     world_model = run.stage("world_model", train_world_model.run, recipe.world_model, wm_inputs)
     yield "world_model"
-    reward_inputs = train_reward.RewardInputs(folders, versions, Path(world_model.world_model), seed)
+    reward_inputs = train_reward.RewardInputs(seen.folders, seen.versions, Path(world_model.world_model), seed)
     reward = run.stage("reward", train_reward.run, recipe.reward, reward_inputs)
     yield "reward"
 
