@@ -28,7 +28,7 @@ IMAGINE = {
 @pytest.fixture
 def services(make_run: Callable[..., Path], tmp_path: Path) -> Services:
     make_run(tmp_path / "runs")
-    return Services(Catalogue(CatalogueConfig(runs=tmp_path / "runs", seconds=0.0)))
+    return Services(Catalogue(CatalogueConfig(runs=tmp_path / "runs", seconds=0.0, patience=60.0)))
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_a_viewer_may_look_and_not_imagine(services: Services) -> None:
 
 
 def test_the_tour_unpacks_what_it_teaches_on(tmp_path: Path) -> None:
-    lessons = Lessons(Services(Catalogue(CatalogueConfig(runs=tmp_path / "runs", seconds=0.0))))
+    lessons = Lessons(Services(Catalogue(CatalogueConfig(runs=tmp_path / "runs", seconds=0.0, patience=60.0))))
     answer = lessons.answer({"op": "tour"}, EVE)
     assert len(answer["steps"]) == 10
     assert (tmp_path / "runs" / "starter" / "run.json").is_file()
@@ -88,7 +88,7 @@ def test_both_pages_in_a_browser(tmp_path: Path) -> None:
     from apps.bench.browser import chromium, served
 
     run = unpack(runs=tmp_path / "runs").path
-    services = Services(Catalogue(CatalogueConfig(runs=tmp_path / "runs", seconds=0.0)))
+    services = Services(Catalogue(CatalogueConfig(runs=tmp_path / "runs", seconds=0.0, patience=60.0)))
     with served(create_app(services)) as url, chromium() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 720})
         problems: list[str] = []

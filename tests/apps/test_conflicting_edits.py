@@ -39,7 +39,7 @@ def test_the_later_edit_is_refused_in_words_and_the_earlier_one_is_shown(
         )  # fmt: skip
 
     edit("e1", 1, "ann", 20)
-    catalogue = Catalogue(CatalogueConfig(runs=tmp_path / "runs", seconds=0.0))
+    catalogue = Catalogue(CatalogueConfig(runs=tmp_path / "runs", seconds=0.0, patience=60.0))
     with chromium() as browser, served(create_app(Services(catalogue))) as url:
         page = browser.new_page(viewport={"width": 1280, "height": 720})
         page.goto(f"{url}/?rollout=a/imagine/r-false")

@@ -67,7 +67,7 @@ def site(chrome: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     (home / "jobs").mkdir(parents=True)
     Capacity(cores=2, memory_mb=8000).write(home / "jobs")
     user = SimpleNamespace(now=User("olga", Role.OPERATOR))
-    catalogue = Catalogue(CatalogueConfig(runs=home / "runs", seconds=0.0))
+    catalogue = Catalogue(CatalogueConfig(runs=home / "runs", seconds=0.0, patience=60.0))
     services = Services(catalogue, user_of=lambda _: user.now, strips=Strips(tmp_path / "cache"))
     pages: list[Page] = []
     problems: list[str] = []

@@ -39,7 +39,7 @@ def test_from_a_flag_to_the_rollout_imagined_again(
     told["config"]["refine"]["transformer"] |= {"steps": 12, "learning_rate": 5e-3}  # so that a difference shows
     write_json(run / "run.json", told)
     before = (run / "refine" / "outputs.json").read_bytes()
-    services = Services(Catalogue(CatalogueConfig(seconds=0.0)))
+    services = Services(Catalogue(CatalogueConfig(seconds=0.0, patience=60.0)))
     with served(create_app(services)) as url, chromium() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 720})
         problems: list[str] = []

@@ -22,7 +22,7 @@ FIRST = "a/imagine/r-false"
 @pytest.fixture
 def services(tmp_path: Path, make_run: Callable[..., Path]) -> Services:
     make_run(tmp_path / "runs", "a")
-    made = Services(Catalogue(CatalogueConfig(runs=tmp_path / "runs", seconds=0.0)))
+    made = Services(Catalogue(CatalogueConfig(runs=tmp_path / "runs", seconds=0.0, patience=60.0)))
     made.__dict__["queue"] = ReviewQueue(made.store, QueueConfig(double_share=0.0, gold_share=0.0))
     return made
 

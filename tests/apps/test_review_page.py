@@ -43,7 +43,7 @@ def services(tmp_path: Path) -> Services:
 
 def services_with(below: Path, **config: Any) -> Services:
     who = SimpleNamespace(user=User("ann", Role.ANNOTATOR))
-    catalogue = Catalogue(CatalogueConfig(runs=below / "runs", seconds=0.0))
+    catalogue = Catalogue(CatalogueConfig(runs=below / "runs", seconds=0.0, patience=60.0))
     made = Services(catalogue, user_of=lambda _: who.user)
     (below / "runs").mkdir(exist_ok=True)
     made.__dict__["queue"] = ReviewQueue(

@@ -77,7 +77,7 @@ def visit(chrome: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 
     def serve(robot: str = "", query: str = "") -> Page:
         monkeypatch.setenv("WOVR_ROBOT", robot)
-        catalogue = Catalogue(CatalogueConfig(runs=tmp_path / "runs", seconds=0.0))
+        catalogue = Catalogue(CatalogueConfig(runs=tmp_path / "runs", seconds=0.0, patience=60.0))
         site = served(create_app(Services(catalogue, user_of=lambda _: who.user)))
         url = site.__enter__()
         page = chrome.new_page(viewport={"width": 1280, "height": 720})

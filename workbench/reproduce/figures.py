@@ -81,7 +81,7 @@ def false_success_by_depth(rows: Sequence[Row]) -> go.Figure:
             label = LABELS.get(arm, arm)
             figure.add_scatter(
                 x=x, y=y, error_y=error, text=text, textposition="top right", name=label,
-                mode="lines+markers+text", line={"color": COLOURS[arm]}, cliponaxis=False,
+                mode="lines+markers+text", line={"color": COLOURS.get(arm, BLUE)}, cliponaxis=False,
             )  # fmt: skip
     figure.update_layout(showlegend=True)
     figure.update_yaxes(range=[0, 100])

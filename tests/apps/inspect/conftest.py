@@ -23,7 +23,7 @@ def site(chrome: Any, tmp_path: Path) -> Iterator[SimpleNamespace]:
     from workbench.catalogue.strips import Strips
 
     runs = tmp_path / "runs"
-    catalogue = Catalogue(CatalogueConfig(runs=runs, seconds=0.0))
+    catalogue = Catalogue(CatalogueConfig(runs=runs, seconds=0.0, patience=60.0))
     pages: list[Page] = []
     problems: list[str] = []
     with served(create_app(Services(catalogue, strips=Strips(tmp_path / "cache")))) as url:

@@ -140,7 +140,7 @@ def _make(kept: contextlib.ExitStack, folder: Path, make_run: Callable[..., Path
         accounts, Sessions(folder, SessionConfig(seconds=600), clock), AuditLog(folder / "audit.jsonl"),
         Throttle(clock=clock), Throttle(ThrottleConfig(free=20), clock), Throttle(ThrottleConfig(free=50), clock),
     )  # fmt: skip
-    catalogue = Catalogue(CatalogueConfig(runs=folder / "runs", seconds=0.0))
+    catalogue = Catalogue(CatalogueConfig(runs=folder / "runs", seconds=0.0, patience=60.0))
     kept.callback(catalogue.close)
     gate = GateConfig(sends=RateConfig(100, 0.5), strangers=RateConfig(400, 100.0))
     server = create_app(Services(catalogue, strips=Strips(folder / "cache")), AppSecurity(access, gate=gate))

@@ -20,7 +20,7 @@ MakeRun = Callable[..., Path]
 
 
 def catalogue(runs: Path, *paths: Path) -> Catalogue:
-    return Catalogue(CatalogueConfig(runs=runs, paths=paths, seconds=0.0))
+    return Catalogue(CatalogueConfig(runs=runs, paths=paths, seconds=0.0, patience=60.0))
 
 
 def test_every_rollout_and_episode_is_found_with_its_verdict(make_run: MakeRun, tmp_path: Path) -> None:

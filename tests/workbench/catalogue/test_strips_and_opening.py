@@ -28,7 +28,7 @@ FLAGGED = parse_query({"flagged": True})
 @pytest.fixture
 def catalogue(make_run: MakeRun, tmp_path: Path) -> Catalogue:
     make_run(tmp_path, "a")
-    return Catalogue(CatalogueConfig(runs=tmp_path, seconds=0.0))
+    return Catalogue(CatalogueConfig(runs=tmp_path, seconds=0.0, patience=60.0))
 
 
 def item(catalogue: Catalogue, name: str) -> Item:

@@ -94,7 +94,7 @@ def test_a_fork_is_imagined_replayed_kept_and_taken_back(
     expected = np.abs(read_rollout(path).frames.astype(float) - read_rollout(path).frames // 2).mean((1, 2, 3))
     np.testing.assert_allclose(row["divergence"], expected, atol=1e-3)
 
-    catalogue = Catalogue(CatalogueConfig(runs=tmp_path / "runs", seconds=0.0))
+    catalogue = Catalogue(CatalogueConfig(runs=tmp_path / "runs", seconds=0.0, patience=60.0))
     item = catalogue.find(f"demo/branches/{fork}")
     assert item is not None
     assert item.kind == "branch"

@@ -65,7 +65,7 @@ def test_keys_are_no_paths(tmp_path: Path, key: str) -> None:
 
 def test_payloads_come_back_as_they_went_and_damage_is_noticed(make_run: Callable[..., Path], tmp_path: Path) -> None:
     make_run(tmp_path / "runs", "a")
-    catalogue = Catalogue(CatalogueConfig(runs=tmp_path / "runs", seconds=0.0))
+    catalogue = Catalogue(CatalogueConfig(runs=tmp_path / "runs", seconds=0.0, patience=60.0))
     item = catalogue.find("a/imagine/r-false")
     assert item is not None
     payloads = Payloads(tmp_path / "packs")
